@@ -1,0 +1,1 @@
+"""labpgt: training deep networks through physical devices, shot by shot."""

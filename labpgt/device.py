@@ -1,0 +1,123 @@
+"""What every device can do, and what a reservoir can do besides.
+
+These protocols are the seam between training and physics: a driver on the bench, a simulated ring and a recorded
+session are the same thing to the code above them.
+"""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Setting(NamedTuple):
+    """One setting that affects a response, for the session file."""
+
+    value: float | int | bool | str
+    unit: str = ""
+    """SI symbol ("Hz", "T", "s", "A/m") or a named logarithmic unit ("dBm"); empty for a pure number or a text."""
+
+
+@runtime_checkable
+class Device(Protocol):
+    """What every driver and every simulator can do."""
+
+    @property
+    def name(self) -> str:
+        """Short name for messages and files."""
+
+    def open(self) -> None:
+        """Connect, check the identity and get ready to take shots. Opening an open device does nothing."""
+
+    def close(self) -> None:
+        """Make safe and release. Closing a closed device does nothing."""
+
+    def make_safe(self) -> None:
+        """RF off, gain down. May be called at any time, from any state, twice."""
+
+    def settings(self) -> Mapping[str, Setting]:
+        """Value and unit of everything that affects a response."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@runtime_checkable
+class Reservoir(Device, Protocol):
+    """A device that answers a drive with a response: the physical layer of a network.
+
+    Memory lives inside a shot: a sample of 30 features is one shot of 30 symbols. Shots are independent of each
+    other, for the device is quiet between them.
+    """
+
+    @property
+    def n_nodes(self) -> int:
+        """Response values per drive symbol: virtual nodes in time, or spectral bins."""
+
+    @property
+    def max_symbols(self) -> int:
+        """Longest shot the device can take, in symbols."""
+
+    @property
+    def drive_limits(self) -> tuple[float, float]:
+        """Lowest and highest drive value the device accepts (dimensionless)."""
+
+    def forward(self, drives: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take shots: drives `(shots, symbols)` to responses `(shots, symbols, n_nodes)`, both float64.
+
+        A batch is the device's to pipeline; its result equals shot by shot within the device's noise.
+        Raises `ValueError` for a drive of the wrong shape, beyond `drive_limits` or not finite, before anything is
+        sent, and `DeviceFault` when the device cannot answer.
+        """
+
+
+@runtime_checkable
+class Seekable(Protocol):
+    """A reservoir whose noise can be repeated: every simulator.
+
+    Noise is drawn from a counter-based generator keyed by the number of the shot, so a shot has the same noise
+    whatever batch it travels in and however often the run was interrupted.
+    """
+
+    def seek(self, shot: int) -> None:
+        """Say which number the next shot has; each shot of a batch counts one."""
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """A reservoir that can be differentiated, for the `backprop` reference only."""
+
+    def vjp(self, drives: NDArray[np.float64], cotangents: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Vector-Jacobian product of the noiseless response.
+
+        Drives `(shots, symbols)` and cotangents dL/dr `(shots, symbols, n_nodes)` to dL/du `(shots, symbols)`.
+        """
+
+
+def checked_drives(reservoir: Reservoir, drives: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return drives as a contiguous float64 array, or raise `ValueError` saying what the reservoir expected.
+
+    Every reservoir calls this first, so that a wrong drive reads the same wherever it is met.
+    """
+    array = np.ascontiguousarray(drives, dtype=np.float64)
+    if array.ndim != 2:
+        raise ValueError(f"{reservoir.name}: expected drives of shape (shots, symbols), got shape {array.shape}")
+    if not 1 <= array.shape[1] <= reservoir.max_symbols:
+        raise ValueError(
+            f"{reservoir.name}: expected 1 to {reservoir.max_symbols} symbols a shot, got {array.shape[1]}"
+        )
+    low, high = reservoir.drive_limits
+    # The comparison is written so that NaN fails it.
+    inside = (array >= low) & (array <= high)
+    if not inside.all():
+        shot, symbol = np.argwhere(~inside)[0]
+        raise ValueError(
+            f"{reservoir.name}: drive {array[shot, symbol]:g} of shot {shot}, symbol {symbol} is outside the limits "
+            f"{low:g} to {high:g}"
+        )
+    return array

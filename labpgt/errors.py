@@ -1,0 +1,34 @@
+"""Errors that a person reads: each says what was being done, with which value, what was expected, and what to do.
+
+The command line prints the message without a traceback and leaves with the class's exit code.
+"""
+
+
+class LabpgtError(Exception):
+    """Base of every error that labpgt raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(LabpgtError):
+    """What the person gave (configuration, file, option) cannot be used. Nothing was started."""
+
+    exit_code = 2
+
+
+class DeviceFault(LabpgtError):
+    """A device is absent, ill, or answered with something that is not a response."""
+
+    exit_code = 3
+
+
+class RunAborted(LabpgtError):
+    """A person or the operating system asked the run to stop."""
+
+    exit_code = 4
+
+
+class StorageFault(LabpgtError):
+    """The session file cannot be written or read back."""
+
+    exit_code = 5

@@ -1,0 +1,203 @@
+"""What a run says while it goes: the training loop yields these, subscribers read them.
+
+The session writer is a subscriber; so are the console, the live plot and the verification of a replay.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag, StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labpgt.device import Setting
+
+
+class Purpose(IntEnum):
+    """Why a shot was taken. Only `TRAIN` shots count as the cost of training; the others are counted apart."""
+
+    TRAIN = 0
+    CALIBRATION = 1
+    BASELINE = 2
+    EVALUATION = 3
+
+
+class Flag(IntFlag):
+    """What a shot suffered from, as bits of its `flags` column."""
+
+    NONE = 0
+    OVERLOAD = 1
+    DRIFT = 2
+    OSCILLATION = 4
+    RETAKEN = 8
+
+
+class Status(StrEnum):
+    """How a run stands. A file that says `RUNNING` while no process writes it is a crashed run."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    ABORTED = "aborted"
+    FAILED = "failed"
+    CRASHED = "crashed"
+
+
+def shot_dtype(symbols: int, nodes: int) -> np.dtype[np.void]:
+    """Return the row of one shot: what was asked, what came back, and what it was for.
+
+    `drive` is (symbols,) and `response` (symbols, nodes), float32 and dimensionless, the only precision that training
+    ever sees. `sign` is +1 or -1 for the halves of a pair, 0 for an unperturbed shot; the perturbation itself is
+    `labpgt.rng.generator(run seed, seed, Draw.PERTURBATION)`, its size `delta`. `time` is in seconds since
+    1970 (UTC), `duration` in seconds: the device call's, shared evenly among its shots.
+    """
+    return np.dtype(
+        [
+            ("index", "<i8"),
+            ("purpose", "u1"),
+            ("epoch", "<i4"),
+            ("step", "<i8"),
+            ("sample", "<i4"),
+            ("sign", "i1"),
+            ("seed", "<u8"),
+            ("delta", "<f8"),
+            ("drive", "<f4", (symbols,)),
+            ("response", "<f4", (symbols, nodes)),
+            ("loss", "<f8"),
+            ("time", "<f8"),
+            ("duration", "<f8"),
+            ("flags", "<u4"),
+        ]
+    )
+
+
+STEP_DTYPE = np.dtype(
+    [
+        ("step", "<i8"),
+        ("epoch", "<i4"),
+        ("shots", "<i8"),  # training shots taken when the step was done
+        ("loss", "<f8"),  # mean over the step's shots
+        ("difference", "<f8"),  # root mean square of L+ - L- over the step's pairs
+        ("gradient_norm", "<f8"),
+        ("cosine", "<f8"),  # of the twin's gradient with the measured one; NaN where there is none
+        ("learning_rate", "<f8"),
+        ("time", "<f8"),
+    ]
+)
+
+EPOCH_DTYPE = np.dtype(
+    [
+        ("epoch", "<i4"),
+        ("step", "<i8"),
+        ("shots", "<i8"),  # training shots taken when the epoch was done
+        ("train_loss", "<f8"),
+        ("test_loss", "<f8"),
+        ("train_accuracy", "<f8"),
+        ("test_accuracy", "<f8"),
+        ("parameters_sha256", "S64"),
+        ("time", "<f8"),
+    ]
+)
+
+RESULTS: Mapping[str, str] = {
+    "prior_loss": "loss of always predicting the mean target",
+    "readout_only_loss": "training loss of a ridge readout on the untrained layers",
+    "readout_only_test_loss": "test loss of that readout",
+    "readout_only_test_accuracy": "test accuracy of that readout",
+    "response_offset": "subtracted from every response before the readout",
+    "response_scale": "divides every response before the readout",
+    "response_noise": "standard deviation of a repeated response, in units of response_scale",
+    "nonlinearity": "share of the response's standard deviation that no affine map of the drive explains",
+    "delta": "size of the perturbation in use",
+    "shots": "training shots",
+    "calibration_shots": "shots for scale, noise and delta",
+    "baseline_shots": "shots for the readout-only baseline",
+    "evaluation_shots": "shots for losses and accuracies",
+    "epochs": "whole passes through the training part",
+    "train_loss": "loss on the training part at the end",
+    "test_loss": "loss on the test part at the end",
+    "train_accuracy": "accuracy on the training part at the end",
+    "test_accuracy": "accuracy on the test part at the end",
+    "wall_s": "seconds from start to end",
+    "device_s": "seconds inside the device",
+    "logging_s": "seconds inside the session writer",
+    "overhead_us_per_shot": "microseconds a training shot outside device and logging",
+}
+"""Scalars a run may measure, with what each means. All are float64 in the file; NaN means not measured."""
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """The device is open and the first shot is about to be taken."""
+
+    time: float
+    config_toml: str
+    device: str
+    settings: Mapping[str, Setting]
+    symbols: int
+    nodes: int
+    drive_limits: tuple[float, float]
+    parameters: int
+    training_samples: int
+    test_samples: int
+    targets: tuple[str, ...]
+    dataset_sha256: str
+
+
+@dataclass(frozen=True)
+class ShotsTaken:
+    """Rows of `shot_dtype`, in the order taken. When the event has been handled, they are the writer's to keep."""
+
+    rows: NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One update of the parameters: a row of `STEP_DTYPE`."""
+
+    row: NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """One pass through the training part: a row of `EPOCH_DTYPE`."""
+
+    row: NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All trainable parameters, flat, as they stood after `step`."""
+
+    shot: int
+    step: int
+    epoch: int
+    parameters: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Scalars that became known; the keys are those of `RESULTS`."""
+
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RunWarning:
+    """Something a person should look at; the run goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class RunStopped:
+    """The last event of a run."""
+
+    status: Status
+    reason: str
+    time: float
+    results: Mapping[str, float] = field(default_factory=dict)
+    parameters_sha256: str = ""
+
+
+Event = RunStarted | ShotsTaken | StepDone | EpochDone | Checkpoint | Measured | RunWarning | RunStopped
+Subscriber = Callable[[Event], None]
