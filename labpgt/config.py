@@ -100,8 +100,8 @@ class NetworkConfig(_Section):
     )
     symbols: PositiveInt = Field(default=8, description="Drive symbols per sample: how long one shot is.")
     drive_gain: PositiveFloat = Field(
-        default=3.0,
-        description="Factor on the initial weights of the last layer before the device, so that drives fill it.",
+        default=1.0,
+        description="Factor on the initial weights of the last layer before the device: more spreads the drives.",
     )
     readout_deviation: PositiveFloat = Field(
         default=0.1,
@@ -137,13 +137,13 @@ class TrainingConfig(_Section):
     optimizer: NonEmpty = Field(default="Adam", description="Class of torch.optim.")
     learning_rate: PositiveFloat = Field(default=2e-3, description="Step size of the optimizer.")
     optimizer_options: dict[str, Any] = Field(default={}, description="Further arguments of the optimizer.")
-    scheduler: NonEmpty | None = Field(
-        default=None,
-        description="Class of torch.optim.lr_scheduler, stepped after each epoch.",
-        examples=["ExponentialLR"],
+    scheduler: NonEmpty = Field(
+        default="CosineAnnealingLR",
+        description='Class of torch.optim.lr_scheduler, stepped after each update, or "none" for a constant rate.',
     )
     scheduler_options: dict[str, Any] = Field(
-        default={}, description="Arguments of the scheduler, such as { gamma = 0.99 }."
+        default={},
+        description="Arguments of the scheduler; its number of steps is that of the run unless given here.",
     )
     batch: int = Field(default=8, ge=1, le=4096, description="Samples per update.")
     epochs: PositiveInt = Field(default=3, description="Passes through the training part.")
@@ -166,7 +166,7 @@ class TrainingConfig(_Section):
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="pgt: share of the parameters left unperturbed.")
     twin_rate: float = Field(
-        default=0.3,
+        default=0.1,
         gt=0,
         lt=2,
         description="jacobian-twin: step of the running (NLMS) estimate of the device's derivative.",
@@ -186,12 +186,6 @@ class TrainingConfig(_Section):
         default=None, description="Most shots in one call of the device; not set: as many as a step has.", examples=[64]
     )
     threads: PositiveInt = Field(default=1, description="Threads of torch; the last bits of a result depend on it.")
-
-    @model_validator(mode="after")
-    def _scheduler_has_a_name(self) -> Self:
-        if self.scheduler_options and self.scheduler is None:
-            raise ValueError("scheduler must be given when scheduler_options are: the class that takes them")
-        return self
 
 
 class SessionConfig(_Section):

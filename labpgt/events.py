@@ -106,7 +106,7 @@ RESULTS: Mapping[str, str] = {
     "response_offset": "subtracted from every response before the readout",
     "response_scale": "divides every response before the readout",
     "response_noise": "standard deviation of a repeated response, in units of response_scale",
-    "nonlinearity": "share of the response's standard deviation that no affine map of the drive explains",
+    "nonlinearity": "share of the response's deviation to random drives that no affine map of the drives explains",
     "delta": "size of the perturbation in use",
     "shots": "training shots",
     "calibration_shots": "shots for scale, noise and delta",
@@ -141,6 +141,8 @@ class RunStarted:
     test_samples: int
     targets: tuple[str, ...]
     dataset_sha256: str
+    planned_shots: int = 0
+    """Training shots if nothing ends the run early."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What people run: training, showing, replaying, and the command line over them."""

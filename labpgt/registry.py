@@ -1,0 +1,75 @@
+"""Devices by name, so that nothing above the core needs to import a driver or a simulator."""
+
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from labpgt.device import Reservoir
+from labpgt.errors import DeviceFault, InputError
+from labpgt.validation import nearest
+
+GROUP = "labpgt.reservoirs"
+
+
+def registered() -> dict[str, EntryPoint]:
+    """Return the entry points of every registered reservoir, by name. Nothing is imported."""
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def device_class(name: str) -> type[Any]:
+    """Return the class behind a registered name or `module:Class`; `InputError` when there is none."""
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        try:
+            found: type[Any] = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise InputError(
+                f'device.name = "{name}": cannot be imported ({error}). Expected "module:Class" with the module on '
+                "PYTHONPATH"
+            ) from error
+        return found
+    known = registered()
+    if name not in known:
+        raise InputError(
+            f'device.name = "{name}": no such device.{nearest(name, known)} Registered: {", ".join(sorted(known))}; '
+            'also "replay:FILE.h5" and "module:Class"'
+        )
+    try:
+        return known[name].load()  # type: ignore[no-any-return]
+    except Exception as error:
+        raise DeviceFault(
+            f'device "{name}": {known[name].value} cannot be loaded: {error}. Try labpgt doctor'
+        ) from error
+
+
+def default_settings(name: str) -> Mapping[str, Any]:
+    """Return the settings a device has unless told otherwise: the defaults of its `Config` model, if it has one."""
+    model = None if name.startswith("replay:") else getattr(device_class(name), "Config", None)
+    return {} if model is None else model().model_dump()
+
+
+def make_device(name: str, settings: Mapping[str, Any]) -> Reservoir:
+    """Return the reservoir of that name, closed, with its settings checked; `InputError` for what is wrong."""
+    if name.startswith("replay:"):
+        from labpgt.replay import ReplayReservoir
+
+        if settings:
+            raise InputError(f"device.{next(iter(settings))}: a recorded session has no settings to change")
+        return ReplayReservoir(Path(name.removeprefix("replay:")))
+    kind = device_class(name)
+    try:
+        device = kind(**settings)
+    except TypeError as error:
+        raise InputError(f"device {name!r} with settings {dict(settings)}: {error}") from error
+    if not isinstance(device, Reservoir):
+        missing = [m for m in _RESERVOIR if not hasattr(device, m)]
+        raise InputError(f'device.name = "{name}": is not a labpgt.Reservoir; it lacks {", ".join(missing)}')
+    return device
+
+
+_RESERVOIR = (
+    *("name", "open", "close", "make_safe", "settings", "__enter__", "__exit__"),
+    *("n_nodes", "max_symbols", "drive_limits", "forward"),
+)

@@ -1,0 +1,221 @@
+"""A recorded session as a device, and the proof that a session says what it learned."""
+
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labpgt.config import Config
+from labpgt.device import Setting, checked_drives
+from labpgt.errors import InputError, LabpgtError, RunAborted
+from labpgt.events import EpochDone, Event, RunStopped, ShotsTaken, Status
+from labpgt.session import Session
+from labpgt.tasks import Dataset
+from labpgt.training import Trainer
+
+BLOCK = 1024
+"""Rows read from the file at a time."""
+ELSEWHERE = 1e-4
+"""Tolerance of drives and losses on another machine or other versions, relative to values of order 1."""
+
+
+class ReplayMismatch(LabpgtError):
+    """Training asked for something else than what was recorded."""
+
+
+class RecordingEnded(LabpgtError):
+    """Training went past the last recorded shot."""
+
+
+class ReplayReservoir:
+    """Answers each shot with what was recorded, if it was asked the same.
+
+    A `Reservoir` and `Seekable`. `forward` raises `ReplayMismatch` naming the first shot whose drive differs by more
+    than `tolerance`, with both values, and `RecordingEnded` beyond the last shot.
+    """
+
+    def __init__(self, path: Path, tolerance: float = 0.0) -> None:
+        self.path = path
+        self.tolerance = tolerance
+        self._session = Session(path)
+        self._rows = self._session.shots(0, 0)
+        self._first = 0
+        self._next = 0
+
+    @property
+    def name(self) -> str:
+        """Short name for messages and files."""
+        return f"replay:{self.path.name}"
+
+    @property
+    def n_nodes(self) -> int:
+        """Response values per drive symbol of the recorded device."""
+        return self._session.nodes
+
+    @property
+    def max_symbols(self) -> int:
+        """Every recorded shot has this many symbols."""
+        return self._session.symbols
+
+    @property
+    def drive_limits(self) -> tuple[float, float]:
+        """The recorded device's."""
+        return self._session.drive_limits
+
+    def open(self) -> None:
+        """Nothing to do: the file is open."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._session.close()
+
+    def make_safe(self) -> None:
+        """Nothing radiates here."""
+
+    def settings(self) -> Mapping[str, Setting]:
+        """The recorded device's settings."""
+        return self._session.settings
+
+    def seek(self, shot: int) -> None:
+        """Go to a shot of the recording."""
+        self._next = shot
+
+    def recorded(self, start: int, stop: int) -> NDArray[np.void]:
+        """Rows start to stop of the recording; fewer where it ends earlier."""
+        if not (self._first <= start and stop <= self._first + len(self._rows)):
+            self._first = start
+            self._rows = self._session.shots(start, max(stop, start + BLOCK))
+        return self._rows[start - self._first : stop - self._first]
+
+    def forward(self, drives: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Drives (shots, symbols) as recorded to the recorded responses (shots, symbols, n_nodes)."""
+        drives = checked_drives(self, drives)
+        rows = self.recorded(self._next, self._next + len(drives))
+        asked = drives[: len(rows)]
+        if asked.shape != rows["drive"].shape:
+            raise ReplayMismatch(
+                f"{self.name}: shots of {asked.shape[1]} symbols were asked, {rows['drive'].shape[1]} are recorded"
+            )
+        difference = np.abs(asked - rows["drive"])
+        if difference.size and difference.max() > self.tolerance:
+            i, symbol = np.argwhere(difference > self.tolerance)[0]
+            raise ReplayMismatch(
+                f"shot {self._next + i} differs: drive symbol {symbol} was recorded as {rows['drive'][i, symbol]:.9g}, "
+                f"replay computes {asked[i, symbol]:.9g}"
+            )
+        if len(rows) < len(drives):
+            raise RecordingEnded(f"{self.name}: the recording ends after {self._next + len(rows)} shots")
+        self._next += len(rows)
+        return rows["response"].astype(np.float64)
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a replay showed."""
+
+    shots: int
+    """Shots reproduced."""
+    hashes: int
+    """Parameter vectors, after each epoch and at the end, that hash to what was recorded."""
+    tolerance: float
+    """Largest difference allowed in drives and losses; 0 is bit for bit."""
+    note: str
+    """How far the replay went."""
+
+
+def same_machine(session: Session) -> bool:
+    """Say whether this machine computes as the recording one did: same processor family and library versions."""
+    recorded = session.provenance
+    here = {"machine": platform.machine(), "torch": version("torch"), "numpy": version("numpy")}
+    here["host"] = platform.node()
+    return all(recorded.get(key) == value for key, value in here.items())
+
+
+def replay(
+    session: Session,
+    config: Config,
+    dataset: Dataset,
+    *,
+    tolerance: float | None = None,
+    stop: Callable[[], str | None] = lambda: None,
+) -> Iterator[Event | Verdict]:
+    """Train against the recording: yields the run's events, and the `Verdict` last.
+
+    Every drive must be what was recorded, every recorded loss must come out again, and the parameters after each epoch
+    and at the end must hash to what was recorded. Raises `ReplayMismatch` at the first that does not, `RunAborted` when
+    `stop()` gives a reason. `tolerance` is zero on the recording machine unless given, `ELSEWHERE` on any other.
+    """
+    if dataset.sha256 != session.provenance.get("dataset_sha256"):
+        raise InputError(
+            f"{session.path}: was recorded on other data than {config.task.name} is here (hash "
+            f"{session.provenance.get('dataset_sha256', '')[:12]}, here {dataset.sha256[:12]}); give the same data"
+        )
+    if tolerance is None:
+        tolerance = 0.0 if same_machine(session) else ELSEWHERE
+    hashes = {int(row["epoch"]): row["parameters_sha256"].decode() for row in session.epochs()}
+    shots, matched = 0, 0
+    with ReplayReservoir(session.path, tolerance) as reservoir:
+        trainer = Trainer(config, reservoir, dataset)
+        note = "to the end of the run"
+        try:
+            for event in trainer.events(stop):
+                if isinstance(event, ShotsTaken):
+                    first = int(event.rows["index"][0])
+                    _compare_losses(event.rows, reservoir.recorded(first, first + len(event.rows)), tolerance)
+                    shots += len(event.rows)
+                elif isinstance(event, EpochDone) and not tolerance:
+                    epoch = int(event.row["epoch"])
+                    if epoch in hashes:
+                        _compare_hash(
+                            f"after epoch {epoch + 1}", event.row["parameters_sha256"].item().decode(), hashes[epoch]
+                        )
+                        matched += 1
+                yield event
+                if not isinstance(event, RunStopped):
+                    continue
+                if event.status is Status.ABORTED:
+                    raise RunAborted(f"replay of {session.path} stopped by {event.reason} after {shots} shots")
+                if shots < session.n_shots:
+                    raise ReplayMismatch(f"replay is done after {shots} shots, {session.n_shots} are recorded")
+        except RecordingEnded:
+            # Runs that were aborted, failed or crashed end where their last shot is.
+            note = f"to the last recorded shot of a run with status {session.status}"
+            shots = session.n_shots
+        if session.parameters_sha256 and not tolerance:
+            _compare_hash("at the end", trainer.network.sha256(), session.parameters_sha256)
+            matched += 1
+    yield Verdict(shots, matched, tolerance, note)
+
+
+def _compare_losses(rows: NDArray[np.void], recorded: NDArray[np.void], tolerance: float) -> None:
+    for column in ("sample", "sign", "seed", "delta", "purpose", "loss"):
+        limit = tolerance if column == "loss" else 0
+        differs = np.abs(rows[column].astype(np.float64) - recorded[column].astype(np.float64)) > limit
+        if differs.any():
+            i = int(np.argmax(differs))
+            raise ReplayMismatch(
+                f"shot {recorded['index'][i]} differs: {column} was recorded as {recorded[column][i]:.9g}, "
+                f"replay computes {rows[column][i]:.9g}"
+            )
+
+
+def _compare_hash(when: str, computed: str, recorded: str) -> None:
+    if computed != recorded:
+        raise ReplayMismatch(
+            f"parameters {when} hash to {recorded[:16]}… in the file, replay computes {computed[:16]}…"
+        )

@@ -1,0 +1,98 @@
+"""Taking shots: the one place where numbers go to a device and come back."""
+
+import time
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labpgt.device import Reservoir, Seekable
+from labpgt.errors import DeviceFault, LabpgtError
+from labpgt.events import Purpose, shot_dtype
+
+
+class ShotTaker:
+    """Numbers, rounds, checks and times the shots of one run.
+
+    Drives and responses are rounded to float32, the session file's precision, before anyone sees them: what training
+    uses is what is stored, so a replay is exact.
+    """
+
+    def __init__(self, reservoir: Reservoir, symbols: int, device_batch: int | None = None) -> None:
+        self.reservoir = reservoir
+        self.symbols = symbols
+        self.taken: Counter[Purpose] = Counter()
+        self.index = 0
+        self.device_s = 0.0
+        self._batch = device_batch
+        self._dtype = shot_dtype(symbols, reservoir.n_nodes)
+        self._seek = reservoir.seek if isinstance(reservoir, Seekable) else None
+        low, high = (np.float32(limit) for limit in reservoir.drive_limits)
+        # Rounding to float32 may step over a limit that float32 cannot hold: clip to the nearest value inside.
+        self._low = low if low >= reservoir.drive_limits[0] else np.nextafter(low, np.float32(np.inf))
+        self._high = high if high <= reservoir.drive_limits[1] else np.nextafter(high, np.float32(-np.inf))
+
+    def take(
+        self,
+        drives: NDArray[np.floating],
+        samples: NDArray[np.integer],
+        *,
+        purpose: Purpose = Purpose.TRAIN,
+        epoch: int = -1,
+        step: int = -1,
+        sign: int | NDArray[np.integer] = 0,
+        seed: int = 0,
+        delta: float = 0.0,
+    ) -> NDArray[np.void]:
+        """Take one shot for each row of drives (shots, symbols); return their rows, with `loss` still NaN.
+
+        Raises `DeviceFault` when the device fails, or answers in the wrong shape or with a value that is not finite.
+        """
+        rows = np.empty(len(drives), self._dtype)
+        rows["index"] = np.arange(self.index, self.index + len(rows))
+        rows["purpose"] = purpose
+        rows["epoch"] = epoch
+        rows["step"] = step
+        rows["sample"] = samples
+        rows["sign"] = sign
+        rows["seed"] = seed
+        rows["delta"] = delta
+        rows["drive"] = np.minimum(np.maximum(drives, self._low), self._high)
+        rows["loss"] = np.nan
+        rows["flags"] = 0
+        size = self._batch or len(rows)
+        for start in range(0, len(rows), size):
+            self._expose(rows[start : start + size])
+        self.taken[purpose] += len(rows)
+        return rows
+
+    def _expose(self, rows: NDArray[np.void]) -> None:
+        name = self.reservoir.name
+        if self._seek is not None:
+            self._seek(self.index)
+        began = time.time()
+        clock = time.perf_counter()
+        try:
+            responses = self.reservoir.forward(rows["drive"].astype(np.float64))
+        except LabpgtError:
+            raise
+        except Exception as error:
+            raise DeviceFault(f"{name}: shot {self.index} failed: {type(error).__name__}: {error}") from error
+        duration = time.perf_counter() - clock
+        self.device_s += duration
+        expected = (len(rows), self.symbols, self.reservoir.n_nodes)
+        if np.shape(responses) != expected:
+            raise DeviceFault(
+                f"{name}: shot {self.index} came back with shape {np.shape(responses)}, expected {expected} "
+                "(shots, symbols, nodes); check the device's trigger and trace length"
+            )
+        rows["response"] = responses
+        if not np.isfinite(rows["response"]).all():
+            bad = int(np.argwhere(~np.isfinite(rows["response"]).all(axis=(1, 2)))[0, 0])
+            raise DeviceFault(
+                f"{name}: shot {self.index + bad} came back with a value that is not finite (NaN or overflow); "
+                "check the analyser's range and the ring's gain"
+            )
+        rows["time"] = began
+        rows["duration"] = duration / len(rows)
+        self.index += len(rows)

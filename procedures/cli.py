@@ -1,0 +1,205 @@
+"""The command line. Each command imports what it needs when it runs, so that `labpgt --help` answers at once."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from labpgt.errors import InputError, LabpgtError
+
+if TYPE_CHECKING:
+    from labpgt.config import Config
+
+app = typer.Typer(
+    name="labpgt",
+    help="Train deep networks through physical devices, shot by shot.\n\nStart with `labpgt train`: it trains a "
+    "network with a simulated magnonic ring inside and writes every shot into a session file under sessions/.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+SessionFile = Annotated[Path, typer.Argument(metavar="FILE.h5", help="A session file.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Change one configuration value; may be repeated.",
+        show_default=False,
+    ),
+]
+
+
+@app.command()
+def train(
+    config_file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[CONFIG.toml]", help="Configuration; without it, the defaults.", show_default=False),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help='A registered device, "replay:FILE.h5" or "module:Class".', show_default=False),
+    ] = None,
+    estimator: Annotated[
+        str | None,
+        typer.Option(help="pgt, node, jacobian-twin, readout or backprop.", show_default=False),
+    ] = None,
+    overrides: Overrides = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random in the run.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.h5", help="Session file to write; must not exist yet.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the whole configuration as TOML and do nothing else.")
+    ] = False,
+) -> None:
+    """Train a network through a device and write every shot into a session file.
+
+    Without arguments: Wisconsin Breast Cancer through a simulated Landau-Lifshitz-Gilbert ring.
+
+    Examples:
+
+    - `labpgt train --device echo-state-ring --estimator backprop`
+
+    - `labpgt train data/echo-state-ring.toml --set training.epochs=10 --seed 3 --out run.h5`
+
+    - `labpgt train --print-config > mine.toml`
+
+    Ctrl-C ends the run after the step in hand; twice, at once. Either way the file is whole and the device safe.
+    Exit codes: 0 done, 2 bad input, 3 device fault, 4 aborted, 5 storage fault.
+    """
+    from labpgt.config import load_config, to_toml
+    from procedures.train import with_device_defaults
+
+    given = list(overrides or [])
+    # Options come after --set: what stands on its own wins.
+    options = {
+        "device.name": device,
+        "training.estimator": estimator,
+        "session.file": None if out is None else str(out),
+    }
+    given += [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    if seed is not None:
+        given.append(f"training.seed={seed}")
+    config = with_device_defaults(load_config(config_file, given))
+    if print_config:
+        sys.stdout.write(to_toml(config))
+        return
+    _train(config, as_json)
+
+
+def _train(config: "Config", as_json: bool) -> None:
+    from rich.console import Console
+
+    from labpgt.events import Status
+    from labpgt.subscribers import Queued
+    from procedures.console import ConsoleWatcher, print_summary
+    from procedures.train import default_path, run, summary
+
+    path = default_path(config)
+    console = Console(stderr=True)
+    console.print(f"session file: {path}", highlight=False)
+    with ConsoleWatcher(console) as watcher, Queued(watcher) as queued:
+        last = run(config, path, [queued])
+    report = summary(config, path, last)
+    if as_json:
+        _print_json(report)
+    else:
+        print_summary(Console(), report)
+    if last.status is Status.ABORTED:
+        raise typer.Exit(4)
+
+
+@app.command()
+def show(file: SessionFile, as_json: Json = False) -> None:
+    """Show what a session holds: status, configuration, device, shots, losses and baselines."""
+    from labpgt.session import Session
+    from procedures.show import describe, print_description
+
+    with Session(file) as session:
+        description = describe(session)
+    if as_json:
+        _print_json(description)
+    else:
+        from rich.console import Console
+
+        print_description(Console(), description)
+
+
+@app.command()
+def replay(
+    file: SessionFile,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Leave with code 1 unless every shot, loss and update is reproduced.")
+    ] = False,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:FACTORY", help="Own network code that the session may import.", show_default=False
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train again against a recorded session instead of a device.
+
+    Works on sessions of any status. Says whether every drive, every loss and the parameters come out as recorded, or
+    names the first shot that differs with both values.
+    """
+    from rich.console import Console
+
+    from procedures.replay import replay_session
+    from procedures.train import StopRequest
+
+    report = replay_session(file, allow or [], Console(stderr=True), StopRequest())
+    if as_json:
+        _print_json(report)
+    else:
+        for key, value in report.items():
+            Console().print(f"{key}: {value}", highlight=False)
+    if verify and not report["verified"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check this installation: versions, devices, kernels, VISA, Qt; say how to mend what is wrong."""
+    from rich.console import Console
+
+    from procedures.doctor import doctor as examine
+    from procedures.doctor import print_report
+
+    report = examine()
+    if as_json:
+        _print_json(report)
+    else:
+        print_report(report, Console())
+    if not report["ok"]:
+        raise typer.Exit(1)
+
+
+def _print_json(report: Any) -> None:
+    sys.stdout.write(json.dumps(report, default=str, allow_nan=False) + "\n")
+
+
+def main() -> None:
+    """Run the command line; errors a person can mend are one message and an exit code, not a traceback."""
+    from labpgt.checks import foreign_packages
+
+    try:
+        if problems := foreign_packages():
+            raise InputError("\n".join(problems))
+        app()
+    except LabpgtError as error:
+        sys.stderr.write(f"labpgt: {error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

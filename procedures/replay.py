@@ -1,0 +1,61 @@
+"""Training again against a recorded session."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from labpgt.config import Config, from_toml_text
+from labpgt.errors import InputError
+from labpgt.replay import ReplayMismatch, Verdict, replay
+from labpgt.session import Session
+from labpgt.subscribers import Queued
+from labpgt.tasks import load_dataset
+from procedures.console import ConsoleWatcher
+from procedures.train import StopRequest
+
+
+def trusted_configuration(session: Session, allowed: Sequence[str]) -> Config:
+    """Return the recorded configuration; code that it names is imported only if `allowed` names it too.
+
+    A session file may come from anywhere: nothing in it is imported because the file says so.
+    """
+    config = from_toml_text(session.configuration)
+    for key in ("pre", "readout"):
+        named = getattr(config.network, key)
+        if named is not None and named not in allowed:
+            raise InputError(
+                f"{session.path}: was trained with network.{key} = {named!r}, code that a file cannot be trusted to "
+                f"name. If it is yours, say so with --allow {named}"
+            )
+    return config
+
+
+def replay_session(file: Path, allowed: Sequence[str], console: Console, stop: StopRequest) -> dict[str, Any]:
+    """Replay a session; return what was reproduced, or what differed first, as plain values."""
+    with Session(file) as session:
+        config = trusted_configuration(session, allowed)
+        dataset = load_dataset(config.task, config.training.seed)
+        report: dict[str, Any] = {
+            "session": str(file),
+            "status": str(session.status),
+            "recorded_shots": session.n_shots,
+            "verified": False,
+        }
+        with ConsoleWatcher(console) as watcher, Queued(watcher) as queued, stop.on_signals():
+            try:
+                for event in replay(session, config, dataset, stop=stop):
+                    if isinstance(event, Verdict):
+                        report |= {
+                            "verified": True,
+                            "shots": event.shots,
+                            "parameter_hashes": event.hashes,
+                            "tolerance": event.tolerance,
+                            "note": event.note,
+                        }
+                    else:
+                        queued(event)
+            except ReplayMismatch as error:
+                report["difference"] = str(error)
+    return report

@@ -1,0 +1,82 @@
+"""What a session holds, in words and as one object."""
+
+from typing import Any
+
+from rich.console import Console
+
+from labpgt.events import EPOCH_DTYPE, Purpose
+from labpgt.session import Session
+from procedures.console import epoch_line, measured_lines, print_summary
+
+
+def describe(session: Session) -> dict[str, Any]:
+    """Return everything but the shots and the parameters, as plain numbers and texts."""
+    counts = dict.fromkeys((p.name.lower() for p in Purpose), 0)
+    for rows in session.iter_shots():
+        for purpose, count in zip(*_unique(rows["purpose"]), strict=True):
+            counts[Purpose(purpose).name.lower()] += count
+    return {
+        "session": str(session.path),
+        "status": str(session.status),
+        "reason": session.reason,
+        "start_time": session.start_time,
+        "end_time": session.end_time,
+        "schema_version": session.schema_version,
+        "device": session.device,
+        "settings": {key: {"value": s.value, "unit": s.unit} for key, s in session.settings.items()},
+        "symbols": session.symbols,
+        "nodes": session.nodes,
+        "recorded_shots": session.n_shots,
+        "recorded_shots_by_purpose": counts,
+        "updates": len(session.steps()),
+        "results": session.results,
+        "epochs": [{name: _plain(row[name]) for name in EPOCH_DTYPE.names or ()} for row in session.epochs()],
+        "parameters_sha256": session.parameters_sha256,
+        "warnings": session.warnings,
+        "provenance": session.provenance,
+        "configuration": session.configuration,
+    }
+
+
+def print_description(console: Console, description: dict[str, Any]) -> None:
+    """Print what `describe` returned, for reading."""
+    for title, lines in _sections(description):
+        if lines:
+            console.print(f"[bold]{title}[/bold]")
+            for line in lines:
+                console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    console.print("[bold]Summary[/bold]")
+    results = {**description["results"]}
+    print_summary(console, {**description, **{k: int(v) if k.endswith("shots") else v for k, v in results.items()}})
+
+
+def _sections(description: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    settings = [f"{name} = {s['value']} {s['unit']}".rstrip() for name, s in description["settings"].items()]
+    counts = ", ".join(f"{count:,} {name}" for name, count in description["recorded_shots_by_purpose"].items())
+    configuration = [line for line in description["configuration"].splitlines() if line and not line.startswith("#")]
+    results = description["results"]
+    return [
+        ("Configuration", configuration),
+        (f"Device {description['device']}", settings),
+        (f"Shots: {description['recorded_shots']:,} recorded", [counts]),
+        ("Before training", measured_lines(results) if "response_noise" in results else []),
+        ("Training", [epoch_line(row) for row in description["epochs"]]),
+        ("Warnings", description["warnings"]),
+        ("Provenance", [f"{key}: {value}" for key, value in description["provenance"].items() if value]),
+        ("Run", [f"started {description['start_time']}", f"ended {description['end_time'] or '-'}"]),
+    ]
+
+
+def _unique(values: Any) -> tuple[list[int], list[int]]:
+    import numpy as np
+
+    found, counts = np.unique(values, return_counts=True)
+    return found.tolist(), counts.tolist()
+
+
+def _plain(value: Any) -> Any:
+    """Return a numpy scalar as JSON knows it: bytes as text, NaN as None."""
+    plain = value.item()
+    if isinstance(plain, bytes):
+        return plain.decode()
+    return None if plain != plain else plain

@@ -1,0 +1,70 @@
+"""Where a delayed feedback loop around a strip starts to oscillate by itself."""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulators.lanes import WIDTH
+from simulators.llg import film_of, solve, state_at_rest, wiring_of
+from simulators.strip import Loop, Strip
+
+_PULSE_S = 50e-12
+"""Standard deviation of the test pulse: short enough to reach every wave that the strip carries well."""
+
+_PULSE_FIELD = 1e-9
+"""Peak of the test pulse in units of Ms: linear throughout, and a ring that oscillates takes long to saturate."""
+
+_LISTEN_S = 250e-9
+"""By then the pick-up of an open strip has fallen by eight orders of magnitude."""
+
+
+def pulse_response(strip: Strip, loop: Loop, step_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a short drive pulse and the pick-up it makes, every `step_s` for 250 ns; both in units of Ms."""
+    steps = round(_LISTEN_S / step_s)
+    time = 0.5 * step_s * np.arange(2 * steps + 1)
+    pulse = _PULSE_FIELD * np.exp(-0.5 * ((time - 5 * _PULSE_S) / _PULSE_S) ** 2)
+    wiring = wiring_of(strip, loop, step_s)
+    trace = np.zeros((wiring.history + 1 + steps, WIDTH), np.float32)
+    amplitudes = np.ones(WIDTH, np.float32)
+    film = film_of(strip, step_s)
+    solve(film, wiring, state_at_rest(strip), pulse.astype(np.float32), amplitudes, steps, 0, trace.ravel())
+    return pulse[::2], trace[wiring.history :, 0].astype(np.float64)
+
+
+@lru_cache(maxsize=64)
+def oscillation_threshold(strip: Strip, delay_s: float, step_s: float) -> tuple[float, float]:
+    """Return the loop gain at which the ring starts to oscillate, in (field / Ms) per mean mx, and its frequency in Hz.
+
+    Barkhausen's criterion: the smallest gain G at which G H(f) exp(-2 pi i f delay) is 1 at some f, with the
+    transfer function H from input field to pick-up measured by one pulse through the open strip.
+    """
+    pulse, pickup = pulse_response(strip, Loop(delay_s), step_s)
+    # Padded to eight times its length, so that magnitude and phase are smooth from one frequency to the next.
+    length = 8 * len(pickup)
+    spectrum = np.fft.rfft(pulse, length)
+    carried = np.abs(spectrum) > 1e-3 * np.abs(spectrum).max()
+    frequency = np.fft.rfftfreq(length, step_s)[carried]
+    transfer = np.fft.rfft(pickup, length)[carried] / spectrum[carried]
+    size = np.abs(transfer)
+    turns = np.unwrap(np.angle(transfer * np.exp(-2j * np.pi * frequency * delay_s))) / (2 * np.pi)
+    # Linear interpolation to where the phase passes a whole number of turns.
+    i = np.flatnonzero(np.floor(turns[1:]) != np.floor(turns[:-1]))
+    whole = np.maximum(np.floor(turns[i]), np.floor(turns[i + 1]))
+    part = (whole - turns[i]) / (turns[i + 1] - turns[i])
+    size = size[i] + part * (size[i + 1] - size[i])
+    best = np.argmax(size)
+    return float(1 / size[best]), float(frequency[i[best]] + part[best] * (frequency[1] - frequency[0]))
+
+
+@lru_cache(maxsize=64)
+def ring_down(strip: Strip, loop: Loop, step_s: float) -> float:
+    """Return the factor by which the closed ring's answer to a pulse changes in 125 ns.
+
+    Below 1 the ring forgets; above 1 it oscillates by itself.
+    """
+    _, pickup = pulse_response(strip, loop, step_s)
+    _, second, _, fourth = np.array_split(pickup, 4)
+    earlier = np.linalg.norm(second)
+    # In a heavily damped film nothing at all may be left.
+    return float(np.linalg.norm(fourth) / earlier) if earlier > 0 else 0.0
