@@ -8,20 +8,22 @@ from numpy.typing import NDArray
 
 from labpgt.errors import StorageFault
 
-_BUFFER_BYTES = 8 << 20
+_BLOCKS = 4
+_BLOCK_BYTES = 2 << 20
 
 
 class RowBuffer:
-    """Collects rows in memory that is taken once, and appends them to a one-dimensional dataset block by block.
+    """Collects rows in memory that is taken once, and appends them to a one-dimensional dataset in blocks.
 
-    It holds `rows` rows, or as many long ones as fit into 8 MiB, or one.
+    A block is `block` rows, or as many long ones as fit into 2 MiB, or one. There is room for several, so that a large
+    batch is written in one go.
     """
 
-    def __init__(self, dataset: h5py.Dataset, rows: int) -> None:
+    def __init__(self, dataset: h5py.Dataset, block: int) -> None:
         self._dataset = dataset
         self._dtype: np.dtype[Any] = dataset.dtype
-        size = max(1, min(rows, _BUFFER_BYTES // self._dtype.itemsize))
-        self._rows = np.empty(size, self._dtype)
+        self._block: int = max(1, min(block, _BLOCK_BYTES // self._dtype.itemsize))
+        self._rows = np.empty(_BLOCKS * self._block, self._dtype)
         # Copying plain bytes is four times as fast as copying a row of fields.
         self._void = np.dtype(f"V{self._dtype.itemsize}")
         self._bytes = self._rows.view(self._void)
@@ -32,9 +34,13 @@ class RowBuffer:
 
     @property
     def room(self) -> int:
-        """Rows that may come before the next `write`: up to where a block, and so a chunk, ends in the file."""
-        size = len(self._rows)
-        return size - self.written % size - self.filled
+        """Rows that may come before the next `write`."""
+        return len(self._rows) - self.filled
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the rows that wait reach the end of a block, and so mostly of a chunk, in the file."""
+        return self.filled + self.written % self._block >= self._block
 
     @property
     def nbytes(self) -> int:

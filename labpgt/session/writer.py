@@ -48,8 +48,8 @@ class SessionWriter:
     """Subscriber that records every event of a run in one new HDF5 file.
 
     Synchronous and fatal: any failure to record raises `StorageFault`, after which only `RunStopped` is still taken,
-    to close the file in order if that is possible. Rows are acknowledged, which means that they survive the death of
-    this process, in blocks of `flush_shots` or after `flush_s` seconds, whichever comes first; a thread sees to the
+    to close the file in order if that is possible. Shots are acknowledged, which means that they survive the death of
+    this process, when about `flush_shots` wait or the oldest has waited for `flush_s` seconds; a thread sees to the
     second when no event comes. The file appears with `RunStarted`; while it is open other processes can read it.
 
     Raises `InputError` when the file exists or cannot be created; folders that are missing are made.
@@ -186,7 +186,7 @@ class SessionWriter:
             if self._waiting_since is None:
                 self._waiting_since = time.perf_counter()
             start = stop
-        if not buffer.room or self._waited() >= self.flush_s:
+        if buffer.is_due or self._waited() >= self.flush_s:
             self._flush()
 
     def _waited(self) -> float:
