@@ -138,12 +138,12 @@ class TrainingConfig(_Section):
     learning_rate: PositiveFloat = Field(default=2e-3, description="Step size of the optimizer.")
     optimizer_options: dict[str, Any] = Field(default={}, description="Further arguments of the optimizer.")
     scheduler: NonEmpty = Field(
-        default="CosineAnnealingLR",
+        default="ExponentialLR",
         description='Class of torch.optim.lr_scheduler, stepped after each update, or "none" for a constant rate.',
     )
     scheduler_options: dict[str, Any] = Field(
         default={},
-        description="Arguments of the scheduler; its number of steps is that of the run unless given here.",
+        description="Arguments of the scheduler; without them it is fitted to the length of the run.",
     )
     batch: int = Field(default=8, ge=1, le=4096, description="Samples per update.")
     epochs: PositiveInt = Field(default=3, description="Passes through the training part.")

@@ -1,7 +1,7 @@
 """Optimisers and schedulers of `torch.optim`, by name."""
 
 import inspect
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler
@@ -11,6 +11,9 @@ from labpgt.errors import InputError
 from labpgt.validation import nearest
 
 T = TypeVar("T")
+
+FINAL_RATE = 0.1
+"""Learning rate at the end of an exponential schedule, relative to its start."""
 
 
 def build_optimizer(config: TrainingConfig, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
@@ -34,7 +37,8 @@ def build_optimizer(config: TrainingConfig, parameter: torch.nn.Parameter) -> to
 def build_scheduler(config: TrainingConfig, optimizer: torch.optim.Optimizer, updates: int) -> LRScheduler | None:
     """Return the learning-rate scheduler that `training.scheduler` names, to be stepped after each update.
 
-    A scheduler that must know how long the run is gets `updates`, unless the options say otherwise. None for "none".
+    Schedules are fitted to a run of so many updates unless the options say otherwise: those that want a number of
+    steps get it, and an exponential one ends at `FINAL_RATE` of its start. None for "none".
     """
     if config.scheduler == "none":
         return None
@@ -43,8 +47,11 @@ def build_scheduler(config: TrainingConfig, optimizer: torch.optim.Optimizer, up
     if config.scheduler not in known:
         raise InputError(_unknown("training.scheduler", config.scheduler, {"none": type(None), **known}))
     kind = known[config.scheduler]
-    lengths = {"T_max", "total_steps", "total_iters"} & set(inspect.signature(kind).parameters)
-    options: dict[str, Any] = {**dict.fromkeys(lengths, updates), **config.scheduler_options}
+    lengths: dict[str, float] = {"T_max": updates, "total_steps": updates, "total_iters": updates}
+    if kind is torch.optim.lr_scheduler.ExponentialLR:
+        lengths["gamma"] = FINAL_RATE ** (1 / updates)
+    wanted = inspect.signature(kind).parameters
+    options = {key: value for key, value in lengths.items() if key in wanted} | config.scheduler_options
     try:
         return kind(optimizer, **options)
     except (TypeError, ValueError) as error:

@@ -1,0 +1,69 @@
+"""Is this installation in order, and what to do if not."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from labpgt.checks import collect, foreign_packages
+from labpgt.registry import registered
+
+LIBRARIES = ("labpgt", "numpy", "torch", "h5py", "numba", "scikit-learn", "scipy", "pydantic", "pymeasure", "PyVISA")
+
+
+def doctor() -> dict[str, Any]:
+    """Examine versions, devices and rooms; return plain values. `ok` says whether nothing needs mending."""
+    devices = []
+    for name, entry in sorted(registered().items()):
+        try:
+            entry.load()
+            error = ""
+        except Exception as problem:
+            error = f"{type(problem).__name__}: {problem}"
+        devices.append({"name": name, "class": entry.value, "error": error})
+    checks = [vars(check) for check in collect()]
+    foreign = foreign_packages()
+    return {
+        "ok": all(c["ok"] for c in checks) and not foreign and not any(d["error"] for d in devices),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "versions": {name: _version(name) for name in LIBRARIES},
+        "devices": devices,
+        "checks": checks,
+        "foreign_packages": foreign,
+    }
+
+
+def print_report(report: dict[str, Any], console: Console) -> None:
+    """Print what `doctor` returned, for reading."""
+    console.print(f"Python {report['python']} on {report['platform']}, {report['cores']} cores", highlight=False)
+    table = Table("part", "state", "detail", box=None, pad_edge=False)
+    for name, found in report["versions"].items():
+        table.add_row(name, _state(bool(found)), found or "not installed")
+    for device in report["devices"]:
+        table.add_row(f"device {device['name']}", _state(not device["error"]), device["error"] or device["class"])
+    for check in report["checks"]:
+        table.add_row(check["name"], _state(check["ok"]), check["detail"])
+    console.print(table)
+    for problem in report["foreign_packages"]:
+        console.print(f"[red]mend:[/red] {problem}", highlight=False)
+    for check in report["checks"]:
+        if not check["ok"]:
+            console.print(f"[red]mend:[/red] {check['name']}: {check['advice']}", highlight=False)
+    if report["ok"]:
+        console.print("Everything is in order.")
+
+
+def _state(ok: bool) -> str:
+    return "[green]ok[/green]" if ok else "[red]failed[/red]"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
