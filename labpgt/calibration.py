@@ -13,9 +13,9 @@ from labpgt.network import Network
 from labpgt.rng import Draw, generator
 from labpgt.shots import ShotTaker
 
-MARGIN = 20
-"""L+ - L- must exceed its own repeat-shot deviation by this factor."""
 REPEATS = 8
+MOSTLY_NOISE = 0.5
+"""Share of the responses' deviation between repeats of one shot above which a person should look at the device."""
 
 
 class ResponseStatistics(NamedTuple):
@@ -56,6 +56,11 @@ def measure_responses(
         )
         scale = 1.0
     noise = float(np.std(responses[: len(again)] - again) / np.sqrt(2))
+    if noise > MOSTLY_NOISE * scale:
+        yield RunWarning(
+            f"calibration: repeats of one shot differ by {noise / scale:.0%} of the deviation of all responses: the "
+            "device answers mostly with noise. Check RF, wiring and gain"
+        )
     nonlinearity = float("nan")
     if count >= 2 * (taker.symbols + 1):
         low, high = network.drive_limits
@@ -84,7 +89,7 @@ def nonlinear_share(drives: NDArray[np.float64], responses: NDArray[np.floating]
 def choose_delta(estimator: PairEstimator, batch: Batch) -> Generator[Event, None, float]:
     """Return the smallest delta of the ladder at which L+ - L- stands out of the noise.
 
-    Every pair is taken twice; the rule is sd(L+ - L-) >= 20 x the deviation between the two. A larger delta than needed
+    Every pair is taken twice; the rule is sd(L+ - L-) >= `estimator.margin` times the deviation between the two. A larger delta than needed
     only adds curvature to the estimate.
     """
     for delta in estimator.ladder:
@@ -95,10 +100,10 @@ def choose_delta(estimator: PairEstimator, batch: Batch) -> Generator[Event, Non
             measured.append(differences(rows))
         signal = float(np.sqrt(np.mean(np.mean(measured, axis=0) ** 2)))
         noise = float(np.std(measured[0] - measured[1]) / np.sqrt(2))
-        if signal >= MARGIN * noise and signal > 0:
+        if signal >= estimator.margin * noise and signal > 0:
             return delta
     yield RunWarning(
         f"delta: even at {delta:g} the loss difference is only {signal / max(noise, 1e-300):.1f} times its noise "
-        f"(wanted {MARGIN}); training goes on with {delta:g}. Lower the readout noise or average more directions"
+        f"(wanted {estimator.margin:g}); training goes on with {delta:g}. Lower the readout noise or average more directions"
     )
     return delta

@@ -135,7 +135,7 @@ class TrainingConfig(_Section):
         default="jacobian-twin", description="Source of the gradient: pgt, node, jacobian-twin, readout or backprop."
     )
     optimizer: NonEmpty = Field(default="Adam", description="Class of torch.optim.")
-    learning_rate: PositiveFloat = Field(default=2e-3, description="Step size of the optimizer.")
+    learning_rate: PositiveFloat = Field(default=3e-3, description="Step size of the optimizer.")
     optimizer_options: dict[str, Any] = Field(default={}, description="Further arguments of the optimizer.")
     scheduler: NonEmpty = Field(
         default="ExponentialLR",
@@ -145,7 +145,7 @@ class TrainingConfig(_Section):
         default={},
         description="Arguments of the scheduler; without them it is fitted to the length of the run.",
     )
-    batch: int = Field(default=8, ge=1, le=4096, description="Samples per update.")
+    batch: int = Field(default=4, ge=1, le=4096, description="Samples per update.")
     epochs: PositiveInt = Field(default=3, description="Passes through the training part.")
     max_shots: PositiveInt | None = Field(
         default=None, description="Stop when this many training shots are taken.", examples=[10_000]

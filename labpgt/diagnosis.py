@@ -49,17 +49,22 @@ def likely_cause(network: Network, x: torch.Tensor, responses: NDArray[np.float6
 
 
 def _saturated(pre: nn.Module, x: torch.Tensor) -> float:
-    """Return the largest share of saturated or dead units over the activation layers inside `pre`."""
+    """Return the largest share, over the activation layers inside `pre`, of units that are flat for 9 of 10 samples.
+
+    For most samples, not for some: a healthy ReLU is flat for half of them.
+    """
     shares: list[float] = []
 
-    def look(module: nn.Module, inputs: tuple[torch.Tensor, ...], _output: torch.Tensor) -> None:
+    def look(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         with torch.enable_grad():
-            x = inputs[0].detach().requires_grad_()
-            slope = torch.autograd.grad(module.forward(x).sum(), x)[0]
-        shares.append(float((slope.abs() < 0.05).float().mean()))
+            x = inputs[0].detach().clone().requires_grad_()
+            # A copy of it, for an activation may work in place, which a leaf refuses.
+            slope = torch.autograd.grad(module.forward(x.clone()).sum(), x)[0]
+        flat = (slope.abs() < 0.05).float().mean(0) > 0.9
+        shares.append(float(flat.float().mean()))
 
     activations = (nn.Tanh, nn.Sigmoid, nn.ReLU, nn.ELU, nn.GELU, nn.SiLU)
-    hooks = [m.register_forward_hook(look) for m in pre.modules() if isinstance(m, activations)]
+    hooks = [m.register_forward_pre_hook(look) for m in pre.modules() if isinstance(m, activations)]
     try:
         with torch.no_grad():
             pre(x)

@@ -45,6 +45,8 @@ class Network:
         self.scale = 1.0
         self.deviation = deviation
         parameters = [p for p in nn.ModuleList([pre, readout]).parameters() if p.requires_grad]
+        if not parameters:
+            raise InputError("network: no trainable parameters in pre-layers and readout; there is nothing to learn")
         if any(p.dtype != torch.float32 for p in parameters):
             raise InputError("network: every trainable parameter must be float32, the precision of the session file")
         readout_ids = {id(p) for p in readout.parameters()}
@@ -119,7 +121,13 @@ def _made(spec: str, inputs: int, outputs: int, key: str) -> nn.Module:
         raise InputError(
             f'{key} = "{spec}": cannot be imported ({error}). Expected "module:factory" with the module on PYTHONPATH'
         ) from error
-    made = factory(inputs, outputs)
+    try:
+        made = factory(inputs, outputs)
+    except Exception as error:
+        raise InputError(
+            f'{key} = "{spec}": {attribute}({inputs}, {outputs}) failed: {type(error).__name__}: {error}. Expected a '
+            "function of the numbers of inputs and outputs that returns a torch.nn.Module"
+        ) from error
     if not isinstance(made, nn.Module):
         raise InputError(f'{key} = "{spec}": expected a torch.nn.Module, got {type(made).__name__}')
     return made
@@ -128,8 +136,9 @@ def _made(spec: str, inputs: int, outputs: int, key: str) -> nn.Module:
 def _check_shape(module: nn.Module, inputs: int, outputs: int, key: str) -> None:
     try:
         with torch.no_grad():
-            shape = tuple(module.eval()(torch.zeros(2, inputs)).shape)
-    except RuntimeError as error:
+            out = module.eval()(torch.zeros(2, inputs))
+    except Exception as error:
         raise InputError(f"{key}: fails on an input of shape (2, {inputs}): {error}") from error
-    if shape != (2, outputs):
-        raise InputError(f"{key}: expected an output of shape (2, {outputs}) from (2, {inputs}), got {shape}")
+    got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+    if got != (2, outputs):
+        raise InputError(f"{key}: expected an output of shape (2, {outputs}) from (2, {inputs}), got {got}")

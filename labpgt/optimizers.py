@@ -27,10 +27,14 @@ def build_optimizer(config: TrainingConfig, parameter: torch.nn.Parameter) -> to
     if "fused" in inspect.signature(kind).parameters and "foreach" not in options:
         options.setdefault("fused", True)
     try:
+        # A step on one value first: LBFGS wants a closure, SparseAdam a sparse gradient, and neither says so before.
+        probe = torch.nn.Parameter(torch.zeros(1))
+        probe.grad = torch.zeros(1)
+        kind([probe], lr=config.learning_rate, **options).step()  # type: ignore[call-arg]
         return kind([parameter], lr=config.learning_rate, **options)  # type: ignore[call-arg]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"training.optimizer_options = {config.optimizer_options}: {config.optimizer}: {error}"
+            f'training.optimizer = "{config.optimizer}" with optimizer_options = {config.optimizer_options}: {error}'
         ) from error
 
 

@@ -6,9 +6,11 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from labpgt.device import Reservoir
-from labpgt.errors import DeviceFault, InputError
-from labpgt.validation import nearest
+from labpgt.errors import DeviceFault, InputError, LabpgtError
+from labpgt.validation import nearest, validated
 
 GROUP = "labpgt.reservoirs"
 
@@ -24,9 +26,12 @@ def device_class(name: str) -> type[Any]:
         module, _, attribute = name.partition(":")
         try:
             found: type[Any] = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
+        except Exception as error:
+            reason = (
+                str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+            )
             raise InputError(
-                f'device.name = "{name}": cannot be imported ({error}). Expected "module:Class" with the module on '
+                f'device.name = "{name}": cannot be imported ({reason}). Expected "module:Class" with the module on '
                 "PYTHONPATH"
             ) from error
         return found
@@ -44,10 +49,15 @@ def device_class(name: str) -> type[Any]:
         ) from error
 
 
-def default_settings(name: str) -> Mapping[str, Any]:
-    """Return the settings a device has unless told otherwise: the defaults of its `Config` model, if it has one."""
+def complete_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a device's settings with its defaults, checked, when it has a pydantic model called `Config`.
+
+    Raises `InputError` for what is wrong with them. A class without such a model checks its settings when it is made.
+    """
     model = None if name.startswith("replay:") else getattr(device_class(name), "Config", None)
-    return {} if model is None else model().model_dump()
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return dict(settings)
+    return validated(model, settings, "device").model_dump(mode="json")
 
 
 def make_device(name: str, settings: Mapping[str, Any]) -> Reservoir:
@@ -61,8 +71,13 @@ def make_device(name: str, settings: Mapping[str, Any]) -> Reservoir:
     kind = device_class(name)
     try:
         device = kind(**settings)
-    except TypeError as error:
-        raise InputError(f"device {name!r} with settings {dict(settings)}: {error}") from error
+    except LabpgtError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"device {name!r} with settings {dict(settings)}: {type(error).__name__}: {error}. Expected a class that "
+            "takes these as keyword arguments"
+        ) from error
     if not isinstance(device, Reservoir):
         missing = [m for m in _RESERVOIR if not hasattr(device, m)]
         raise InputError(f'device.name = "{name}": is not a labpgt.Reservoir; it lacks {", ".join(missing)}')

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labpgt.config import Config
-from labpgt.device import Setting, checked_drives
-from labpgt.errors import InputError, LabpgtError, RunAborted
+from labpgt.device import Differentiable, Setting, checked_drives
+from labpgt.errors import DeviceFault, InputError, LabpgtError, RunAborted
 from labpgt.events import EpochDone, Event, RunStopped, ShotsTaken, Status
+from labpgt.registry import make_device, registered
 from labpgt.session import Session
 from labpgt.tasks import Dataset
 from labpgt.training import Trainer
@@ -36,14 +37,19 @@ class RecordingEnded(LabpgtError):
 class ReplayReservoir:
     """Answers each shot with what was recorded, if it was asked the same.
 
+    With a `model`, the recorded device's own derivative stands behind `vjp`, for the `backprop` reference.
+
     A `Reservoir` and `Seekable`. `forward` raises `ReplayMismatch` naming the first shot whose drive differs by more
     than `tolerance`, with both values, and `RecordingEnded` beyond the last shot.
     """
 
-    def __init__(self, path: Path, tolerance: float = 0.0) -> None:
+    def __init__(self, path: Path, tolerance: float = 0.0, model: Differentiable | None = None) -> None:
         self.path = path
+        if model is not None:
+            self.vjp = model.vjp
         self.tolerance = tolerance
         self._session = Session(path)
+        self._open = False
         self._rows = self._session.shots(0, 0)
         self._first = 0
         self._next = 0
@@ -69,10 +75,15 @@ class ReplayReservoir:
         return self._session.drive_limits
 
     def open(self) -> None:
-        """Nothing to do: the file is open."""
+        """Get ready to answer; opens the file anew."""
+        if not self._open:
+            self._session.close()
+            self._session = Session(self.path)
+            self._open = True
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file and refuse shots from now on."""
+        self._open = False
         self._session.close()
 
     def make_safe(self) -> None:
@@ -95,6 +106,8 @@ class ReplayReservoir:
 
     def forward(self, drives: NDArray[np.float64]) -> NDArray[np.float64]:
         """Drives (shots, symbols) as recorded to the recorded responses (shots, symbols, n_nodes)."""
+        if not self._open:
+            raise DeviceFault(f"{self.name}: a shot was asked of a closed device; call open() first")
         drives = checked_drives(self, drives)
         rows = self.recorded(self._next, self._next + len(drives))
         asked = drives[: len(rows)]
@@ -102,9 +115,10 @@ class ReplayReservoir:
             raise ReplayMismatch(
                 f"{self.name}: shots of {asked.shape[1]} symbols were asked, {rows['drive'].shape[1]} are recorded"
             )
-        difference = np.abs(asked - rows["drive"])
-        if difference.size and difference.max() > self.tolerance:
-            i, symbol = np.argwhere(difference > self.tolerance)[0]
+        # The comparison is written so that a recorded NaN fails it.
+        differs = ~(np.abs(asked - rows["drive"]) <= self.tolerance)
+        if differs.any():
+            i, symbol = np.argwhere(differs)[0]
             raise ReplayMismatch(
                 f"shot {self._next + i} differs: drive symbol {symbol} was recorded as {rows['drive'][i, symbol]:.9g}, "
                 f"replay computes {asked[i, symbol]:.9g}"
@@ -169,14 +183,14 @@ def replay(
         tolerance = 0.0 if same_machine(session) else ELSEWHERE
     hashes = {int(row["epoch"]): row["parameters_sha256"].decode() for row in session.epochs()}
     shots, matched = 0, 0
-    with ReplayReservoir(session.path, tolerance) as reservoir:
+    with ReplayReservoir(session.path, tolerance, _model(config)) as reservoir:
         trainer = Trainer(config, reservoir, dataset)
         note = "to the end of the run"
         try:
             for event in trainer.events(stop):
                 if isinstance(event, ShotsTaken):
                     first = int(event.rows["index"][0])
-                    _compare_losses(event.rows, reservoir.recorded(first, first + len(event.rows)), tolerance)
+                    _compare(event.rows, reservoir.recorded(first, first + len(event.rows)), tolerance)
                     shots += len(event.rows)
                 elif isinstance(event, EpochDone) and not tolerance:
                     epoch = int(event.row["epoch"])
@@ -202,16 +216,32 @@ def replay(
     yield Verdict(shots, matched, tolerance, note)
 
 
-def _compare_losses(rows: NDArray[np.void], recorded: NDArray[np.void], tolerance: float) -> None:
-    for column in ("sample", "sign", "seed", "delta", "purpose", "loss"):
-        limit = tolerance if column == "loss" else 0
-        differs = np.abs(rows[column].astype(np.float64) - recorded[column].astype(np.float64)) > limit
-        if differs.any():
-            i = int(np.argmax(differs))
-            raise ReplayMismatch(
-                f"shot {recorded['index'][i]} differs: {column} was recorded as {recorded[column][i]:.9g}, "
-                f"replay computes {rows[column][i]:.9g}"
-            )
+def _model(config: Config) -> Differentiable | None:
+    """Return the recorded device where training differentiated it, made from its registered name and settings."""
+    name = config.device.name
+    if config.training.estimator != "backprop" or name not in registered():
+        return None
+    model = make_device(name, config.device.settings)
+    return model if isinstance(model, Differentiable) else None
+
+
+def _compare(rows: NDArray[np.void], recorded: NDArray[np.void], tolerance: float) -> None:
+    """Raise `ReplayMismatch` for the first shot whose loss or description is not what was recorded."""
+    different: dict[str, int] = {}
+    for column in ("index", "purpose", "epoch", "step", "sample", "sign", "seed", "delta", "loss"):
+        same = rows[column] == recorded[column]
+        if column == "loss":
+            # A shot that was not read out has a loss of NaN in both.
+            same |= np.isnan(rows["loss"]) & np.isnan(recorded["loss"])
+            same |= np.abs(rows["loss"] - recorded["loss"]) <= tolerance
+        if not same.all():
+            different[column] = int(np.argmin(same))
+    if different:
+        column, i = min(different.items(), key=lambda item: item[1])
+        raise ReplayMismatch(
+            f"shot {rows['index'][i]} differs: {column} was recorded as {recorded[column][i]:.9g}, "
+            f"replay computes {rows[column][i]:.9g}"
+        )
 
 
 def _compare_hash(when: str, computed: str, recorded: str) -> None:

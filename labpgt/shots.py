@@ -28,9 +28,10 @@ class ShotTaker:
         self._dtype = shot_dtype(symbols, reservoir.n_nodes)
         self._seek = reservoir.seek if isinstance(reservoir, Seekable) else None
         low, high = (np.float32(limit) for limit in reservoir.drive_limits)
-        # Rounding to float32 may step over a limit that float32 cannot hold: clip to the nearest value inside.
-        self._low = low if low >= reservoir.drive_limits[0] else np.nextafter(low, np.float32(np.inf))
-        self._high = high if high <= reservoir.drive_limits[1] else np.nextafter(high, np.float32(-np.inf))
+        # Rounding to float32 may step over a limit that float32 cannot hold: clip to the nearest value inside. Compared
+        # as Python floats, for numpy would round the limit to float32 first.
+        self._low = low if float(low) >= reservoir.drive_limits[0] else np.nextafter(low, np.float32(np.inf))
+        self._high = high if float(high) <= reservoir.drive_limits[1] else np.nextafter(high, np.float32(-np.inf))
 
     def take(
         self,
@@ -46,7 +47,8 @@ class ShotTaker:
     ) -> NDArray[np.void]:
         """Take one shot for each row of drives (shots, symbols); return their rows, with `loss` still NaN.
 
-        Raises `DeviceFault` when the device fails, or answers in the wrong shape or with a value that is not finite.
+        Raises `DeviceFault` when the device fails, or answers in the wrong shape or with a value that is not finite;
+        `LabpgtError`, before anything is sent, for a drive that is NaN.
         """
         rows = np.empty(len(drives), self._dtype)
         rows["index"] = np.arange(self.index, self.index + len(rows))
@@ -58,6 +60,12 @@ class ShotTaker:
         rows["seed"] = seed
         rows["delta"] = delta
         rows["drive"] = np.minimum(np.maximum(drives, self._low), self._high)
+        if np.isnan(rows["drive"]).any():
+            bad = int(np.argwhere(np.isnan(rows["drive"]))[0, 0])
+            raise LabpgtError(
+                f"shot {self.index + bad}: the drive is not a number (NaN), so the network's parameters have diverged; "
+                "lower training.learning_rate"
+            )
         rows["loss"] = np.nan
         rows["flags"] = 0
         size = self._batch or len(rows)

@@ -189,7 +189,8 @@ class Trainer:
         if not reports:  # max_shots was reached with the epoch before
             return False
         losses, weights = np.array(reports).T
-        yield from self._evaluate(epoch, float(np.average(losses, weights=weights)))
+        last_step = epoch * self.steps_per_epoch + len(reports) - 1
+        yield from self._evaluate(epoch, last_step, float(np.average(losses, weights=weights)))
         return whole
 
     def _batch(self, samples: NDArray[np.int64], epoch: int, step: int) -> Batch:
@@ -215,7 +216,7 @@ class Trainer:
         yield StepDone(row)
         return report
 
-    def _evaluate(self, epoch: int, running_loss: float) -> Generator[Event, None, None]:
+    def _evaluate(self, epoch: int, step: int, running_loss: float) -> Generator[Event, None, None]:
         """Measure losses and accuracies as configured; the running loss stands in where the device is not asked."""
         data, how = self.dataset, self.config.training.evaluation
         results = {"train_loss": running_loss, "train_accuracy": np.nan, "test_loss": np.nan, "test_accuracy": np.nan}
@@ -234,13 +235,13 @@ class Trainer:
         self._results |= results
         row = np.zeros((), EPOCH_DTYPE)
         row["epoch"] = epoch
-        row["step"] = (epoch + 1) * self.steps_per_epoch - 1
+        row["step"] = step
         row["shots"] = self.taker.taken[Purpose.TRAIN]
         for key, value in results.items():
             row[key] = value
         row["parameters_sha256"] = self.network.sha256()
         row["time"] = time.time()
-        yield Checkpoint(self.taker.index, int(row["step"]), epoch, self.network.values.copy())
+        yield Checkpoint(self.taker.index, step, epoch, self.network.values.copy())
         yield EpochDone(row)
 
     def _measure(

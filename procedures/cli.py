@@ -1,13 +1,14 @@
 """The command line. Each command imports what it needs when it runs, so that `labpgt --help` answers at once."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from labpgt.errors import InputError, LabpgtError
+from labpgt.errors import InputError, LabpgtError, RunAborted
 
 if TYPE_CHECKING:
     from labpgt.config import Config
@@ -21,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+_CTRL_C = 130
 
 SessionFile = Annotated[Path, typer.Argument(metavar="FILE.h5", help="A session file.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
@@ -104,9 +107,7 @@ def _train(config: "Config", as_json: bool) -> None:
     from procedures.train import default_path, run, summary
 
     path = default_path(config)
-    console = Console(stderr=True)
-    console.print(f"session file: {path}", highlight=False)
-    with ConsoleWatcher(console) as watcher, Queued(watcher) as queued:
+    with ConsoleWatcher(Console(stderr=True), f"session file: {path}") as watcher, Queued(watcher) as queued:
         last = run(config, path, [queued])
     report = summary(config, path, last)
     if as_json:
@@ -114,7 +115,7 @@ def _train(config: "Config", as_json: bool) -> None:
     else:
         print_summary(Console(), report)
     if last.status is Status.ABORTED:
-        raise typer.Exit(4)
+        raise typer.Exit(RunAborted.exit_code)
 
 
 @app.command()
@@ -162,7 +163,7 @@ def replay(
         _print_json(report)
     else:
         for key, value in report.items():
-            Console().print(f"{key}: {value}", highlight=False)
+            Console().print(f"{key}: {value}", highlight=False, markup=False, soft_wrap=True)
     if verify and not report["verified"]:
         raise typer.Exit(1)
 
@@ -185,7 +186,19 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _print_json(report: Any) -> None:
-    sys.stdout.write(json.dumps(report, default=str, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(_without_nan(report), default=str, allow_nan=False) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    """Return the value with null for NaN and infinity, which JSON does not have."""
+    match value:
+        case dict():
+            return {key: _without_nan(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_without_nan(inner) for inner in value]
+        case float() if not math.isfinite(value):
+            return None
+    return value
 
 
 def main() -> None:
@@ -197,8 +210,14 @@ def main() -> None:
             raise InputError("\n".join(problems))
         app()
     except LabpgtError as error:
-        sys.stderr.write(f"labpgt: {error}\n")
+        sys.stderr.write("\n".join([f"labpgt: {error}", *getattr(error, "__notes__", ())]) + "\n")
         sys.exit(error.exit_code)
+    except SystemExit as end:
+        # What click makes of a Ctrl-C outside of a run, for instance while libraries load.
+        if end.code == _CTRL_C:
+            sys.stderr.write("labpgt: stopped by Ctrl-C\n")
+            sys.exit(RunAborted.exit_code)
+        raise
 
 
 if __name__ == "__main__":

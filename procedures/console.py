@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -27,10 +28,14 @@ PLAIN_INTERVAL_S = 10.0
 
 
 class ConsoleWatcher:
-    """A subscriber that shows a run: progress, loss, accuracy, shots per second and time left."""
+    """A subscriber that shows a run: progress, loss, accuracy, shots per second and time left.
 
-    def __init__(self, console: Console) -> None:
+    `heading` is shown first, when the run has started.
+    """
+
+    def __init__(self, console: Console, heading: str = "") -> None:
         self.console = console
+        self._heading = heading
         self._planned = 0
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -64,6 +69,8 @@ class ConsoleWatcher:
         """Show one event."""
         match event:
             case RunStarted():
+                if self._heading:
+                    self._say(self._heading)
                 self._say(
                     f"{event.device}: {event.symbols} symbols of {event.nodes} nodes a shot; {event.parameters:,} "
                     f"parameters; {event.training_samples} training and {event.test_samples} test samples"
@@ -82,7 +89,9 @@ class ConsoleWatcher:
                 self._accuracy = float(event.row["test_accuracy"])
                 self._say(epoch_line(event.row))
             case RunWarning():
-                self.console.print(f"[yellow]warning:[/yellow] {event.message}", highlight=False)
+                self.console.print(
+                    f"[yellow]warning:[/yellow] {escape(event.message)}", highlight=False, soft_wrap=True
+                )
             case RunStopped():
                 self._progress.stop()
 
@@ -115,7 +124,7 @@ class ConsoleWatcher:
             self._progress.update(self._task, **fields)
 
     def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def measured_lines(values: Mapping[str, float]) -> list[str]:
@@ -153,7 +162,7 @@ def print_summary(console: Console, report: Mapping[str, Any]) -> None:
     for label, key, form in _ROWS:
         value = report.get(key)
         if value is not None:
-            table.add_row(label, form.format(value))
+            table.add_row(label, escape(form.format(value)))
     console.print(table)
 
 

@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from labpgt.checks import collect, foreign_packages
@@ -45,15 +46,19 @@ def print_report(report: dict[str, Any], console: Console) -> None:
     for name, found in report["versions"].items():
         table.add_row(name, _state(bool(found)), found or "not installed")
     for device in report["devices"]:
-        table.add_row(f"device {device['name']}", _state(not device["error"]), device["error"] or device["class"])
+        table.add_row(
+            f"device {device['name']}", _state(not device["error"]), escape(device["error"] or device["class"])
+        )
     for check in report["checks"]:
-        table.add_row(check["name"], _state(check["ok"]), check["detail"])
+        table.add_row(check["name"], _state(check["ok"]), escape(check["detail"]))
     console.print(table)
     for problem in report["foreign_packages"]:
-        console.print(f"[red]mend:[/red] {problem}", highlight=False)
+        console.print(f"[red]mend:[/red] {escape(problem)}", highlight=False, soft_wrap=True)
     for check in report["checks"]:
         if not check["ok"]:
-            console.print(f"[red]mend:[/red] {check['name']}: {check['advice']}", highlight=False)
+            console.print(
+                f"[red]mend:[/red] {escape(check['name'] + ': ' + check['advice'])}", highlight=False, soft_wrap=True
+            )
     if report["ok"]:
         console.print("Everything is in order.")
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from labpgt.config import Config, from_toml_text
-from labpgt.errors import InputError
+from labpgt.errors import DeviceFault, InputError
 from labpgt.replay import ReplayMismatch, Verdict, replay
 from labpgt.session import Session
 from labpgt.subscribers import Queued
@@ -56,6 +56,7 @@ def replay_session(file: Path, allowed: Sequence[str], console: Console, stop: S
                         }
                     else:
                         queued(event)
-            except ReplayMismatch as error:
+            except (ReplayMismatch, DeviceFault) as error:
+                # The recording is the device here: a response that is none, such as NaN, is a difference too.
                 report["difference"] = str(error)
     return report

@@ -8,13 +8,16 @@ from labpgt.events import EPOCH_DTYPE, Purpose
 from labpgt.session import Session
 from procedures.console import epoch_line, measured_lines, print_summary
 
+_KNOWN = frozenset(Purpose)
+
 
 def describe(session: Session) -> dict[str, Any]:
     """Return everything but the shots and the parameters, as plain numbers and texts."""
     counts = dict.fromkeys((p.name.lower() for p in Purpose), 0)
     for rows in session.iter_shots():
         for purpose, count in zip(*_unique(rows["purpose"]), strict=True):
-            counts[Purpose(purpose).name.lower()] += count
+            name = Purpose(purpose).name.lower() if purpose in _KNOWN else f"unknown purpose {purpose}"
+            counts[name] = counts.get(name, 0) + count
     return {
         "session": str(session.path),
         "status": str(session.status),
@@ -75,8 +78,6 @@ def _unique(values: Any) -> tuple[list[int], list[int]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a numpy scalar as JSON knows it: bytes as text, NaN as None."""
+    """Return a numpy scalar as a plain value: bytes as text."""
     plain = value.item()
-    if isinstance(plain, bytes):
-        return plain.decode()
-    return None if plain != plain else plain
+    return plain.decode("utf-8", "replace") if isinstance(plain, bytes) else plain

@@ -4,16 +4,17 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from labpgt.config import Config
-from labpgt.device import Reservoir
-from labpgt.errors import RunAborted, StorageFault
-from labpgt.events import RunStopped, Status, Subscriber
-from labpgt.registry import default_settings, make_device
+from labpgt.device import Device, Reservoir
+from labpgt.errors import DeviceFault, LabpgtError, RunAborted, StorageFault
+from labpgt.events import Event, RunStopped, Status, Subscriber
+from labpgt.registry import complete_settings, make_device
 from labpgt.session import SessionWriter
 from labpgt.tasks import load_dataset
 from labpgt.training import Trainer
@@ -24,6 +25,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self._at_once = False
 
     def __call__(self) -> str | None:
         """Return why the run should stop, or None."""
@@ -44,7 +46,11 @@ class StopRequest:
 
     def _asked(self, number: int, _frame: FrameType | None) -> None:
         if self.reason is not None:
-            raise KeyboardInterrupt
+            # Once only: a third press must not interrupt making the device safe.
+            if not self._at_once:
+                self._at_once = True
+                raise KeyboardInterrupt
+            return
         self.reason = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
@@ -56,8 +62,11 @@ def default_path(config: Config) -> Path:
 
 
 def with_device_defaults(config: Config) -> Config:
-    """Return the configuration with every setting of its device spelled out, for the file and for people."""
-    settings = {**default_settings(config.device.name), **config.device.settings}
+    """Return the configuration with every setting of its device spelled out, for the file and for people.
+
+    Raises `InputError` for a device that does not exist or settings that it does not accept.
+    """
+    settings = complete_settings(config.device.name, config.device.settings)
     return config.model_copy(update={"device": type(config.device)(name=config.device.name, **settings)})
 
 
@@ -78,31 +87,76 @@ def run(
     reservoir = make_device(config.device.name, config.device.settings) if device is None else device
     trainer: Trainer | None = None
     writer = SessionWriter(path, flush_shots=config.session.flush_shots, flush_s=config.session.flush_ms / 1000)
+
+    def tell(event: Event) -> None:
+        for told in (writer, *subscribers):
+            told(event)
+
     with writer, stop.on_signals():
         try:
-            # The inner `with` ends first: the device is safe before anything slower is done.
-            with reservoir:
+            with opened(reservoir):
                 trainer = Trainer(config, reservoir, dataset)
                 for event in trainer.events(stop):
                     if isinstance(event, RunStopped):
-                        reservoir.make_safe()
                         last = event
-                    writer(event)
-                    for subscriber in subscribers:
-                        subscriber(event)
+                    else:
+                        tell(event)
+            # The device is safe before the end is announced.
+            tell(last)
         except BaseException as error:
             if trainer is None or isinstance(error, StorageFault):
                 raise
-            aborted = isinstance(error, KeyboardInterrupt)
-            reason = "interrupted" if aborted else str(error) or type(error).__name__
-            last = trainer.stopped(Status.ABORTED if aborted else Status.FAILED, reason)
-            writer(last)
-            for subscriber in subscribers:
-                subscriber(last)
-            if aborted:
-                raise RunAborted(f"aborted at once; {writer.acknowledged} shots are in {path}") from None
+            if isinstance(error, KeyboardInterrupt):
+                # It may have struck in the middle of an update: no hash vouches for such parameters.
+                tell(replace(trainer.stopped(Status.ABORTED, worded("interrupted", error)), parameters_sha256=""))
+                raise RunAborted(worded(f"aborted at once; {writer.acknowledged} shots are in {path}", error)) from None
+            tell(trainer.stopped(Status.FAILED, worded(str(error) or type(error).__name__, error)))
             raise
     return last
+
+
+@contextmanager
+def opened(device: Device) -> Iterator[None]:
+    """Open a device, and leave it safe and closed on every way out.
+
+    Raises `DeviceFault` when it cannot be opened, made safe or closed. An error on the way out never hides the one
+    that led there: it becomes a note of it.
+    """
+    try:
+        try:
+            device.open()
+        except LabpgtError:
+            raise
+        except Exception as error:
+            raise DeviceFault(
+                f"{device.name}: cannot be opened: {type(error).__name__}: {error}; check that it is switched on and "
+                "connected"
+            ) from error
+        yield
+    except BaseException as error:
+        for problem in _release(device):
+            error.add_note(problem)
+        raise
+    if problems := _release(device):
+        raise DeviceFault("; ".join(problems))
+
+
+def _release(device: Device) -> list[str]:
+    """Make a device safe and close it; return what went wrong. One failure does not keep the other from happening."""
+    problems = []
+    for doing, action in (("making it safe", device.make_safe), ("closing it", device.close)):
+        try:
+            action()
+        except Exception as error:
+            problems.append(
+                f"{device.name}: {doing} failed: {type(error).__name__}: {error}; make sure by hand that its RF is off"
+            )
+    return problems
+
+
+def worded(message: str, error: BaseException) -> str:
+    """Return a message with the notes of an error behind it."""
+    return "; ".join([message, *getattr(error, "__notes__", ())])
 
 
 def summary(config: Config, path: Path, last: RunStopped) -> Mapping[str, Any]:

@@ -148,12 +148,16 @@ def solve(
     first `steps_on` steps of each symbol; for the other `steps_off` there is no drive. `trace` (flat, history + 1 +
     steps of `WIDTH`, zero to begin with) takes the pick-up after each step, from sample history + 1 on.
     """
+    steps = (steps_on + steps_off) * (amplitudes.size // WIDTH)
+    # Lanes are stored without bounds checks.
+    if waveform.size < 2 * steps + 1 or trace.size < (wiring.history + 1 + steps) * WIDTH:
+        raise ValueError("waveform or trace is too short for the number of steps")
     dipolar = np.zeros_like(m)
     stage = np.zeros_like(m)
     total = np.zeros_like(m)
     number = m.dtype.type
     sixth, third, half, one, none = number(1 / 6), number(1 / 3), number(0.5), number(1), number(0)
-    for n in range((steps_on + steps_off) * (amplitudes.size // WIDTH)):
+    for n in range(steps):
         symbol, step = divmod(n, steps_on + steps_off)
         sample = wiring.history + n
         amplitude = (one if step < steps_on else none) * load(amplitudes, symbol * WIDTH)

@@ -31,12 +31,12 @@ class LLGRingConfig(BaseModel):
 
     carrier_hz: float = Field(3.205e9, ge=1e9, le=10e9, description="frequency of the microwave carrier, in Hz")
     drive_field_a_per_m: float = Field(
-        2800.0, ge=0, le=14e3, description="antenna field of a drive of 1 (peak of the carrier), in A/m"
+        4200.0, ge=0, le=14e3, description="antenna field of a drive of 1 (peak of the carrier), in A/m"
     )
     signed: bool = Field(False, description="drives from -1 to 1 (a negative one flips the phase) instead of 0 to 1")
     symbol_s: float = Field(6.3e-9, ge=0.5e-9, le=1e-7, description="duration of one drive symbol, in s")
     duty: float = Field(0.5, gt=0, le=1, description="share of the symbol, from its start, that the carrier is on")
-    n_nodes: int = Field(10, ge=1, le=200, description="virtual nodes (response values) per drive symbol")
+    n_nodes: int = Field(4, ge=1, le=200, description="virtual nodes (response values) per drive symbol")
     gain: float = Field(0.2, ge=0, lt=1, description="loop gain, as a share of the auto-oscillation threshold")
     delay_s: float = Field(2e-9, ge=0.05e-9, le=100e-9, description="delay of the feedback line, in s")
     saturation_a_per_m: float = Field(
@@ -44,8 +44,8 @@ class LLGRingConfig(BaseModel):
     )
     bias_t: float = Field(50e-3, ge=10e-3, le=200e-3, description="bias field, in the plane, across the strip, in T")
     damping: float = Field(1e-3, gt=0, le=0.1, description="Gilbert damping of the film between the absorbers")
-    full_scale: float = Field(0.25, gt=0, le=1, description="mean mx under the pick-up that reads as a response of 1")
-    noise: float = Field(3e-3, ge=0, le=1, description="standard deviation of the readout noise, of full scale")
+    full_scale: float = Field(0.35, gt=0, le=1, description="mean mx under the pick-up that reads as a response of 1")
+    noise: float = Field(1e-2, ge=0, le=1, description="standard deviation of the readout noise, of full scale")
     noise_seed: int = Field(0, ge=0, lt=2**63, description="key of the readout noise")
     threads: int = Field(0, ge=0, le=256, description="threads that share a batch; 0 takes every core")
 

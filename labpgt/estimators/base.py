@@ -87,6 +87,8 @@ class PairEstimator(Estimator):
 
     ladder: ClassVar[tuple[float, ...]]
     """Sizes that `delta = "auto"` tries, smallest first."""
+    margin: ClassVar[float]
+    """How far L+ - L- must stand out of its repeat-shot deviation for a size to be chosen."""
 
     delta: float = float("nan")
 

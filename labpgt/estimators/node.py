@@ -32,6 +32,8 @@ class Node(PairEstimator):
 
     name = "node"
     ladder = (0.01, 0.02, 0.05, 0.1, 0.2)
+    # Few directions share a pair, and its noise averages out over the samples: less is enough than for all parameters.
+    margin = 5.0
 
     @property
     def shots_per_sample(self) -> int:

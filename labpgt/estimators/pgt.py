@@ -43,6 +43,7 @@ class Pgt(PairEstimator):
 
     name = "pgt"
     ladder = (1e-3, 3e-3, 1e-2, 3e-2)
+    margin = 20.0
 
     @property
     def shots_per_sample(self) -> int:
@@ -78,6 +79,8 @@ class Pgt(PairEstimator):
             drives[0::2] = network.encode(batch.x).numpy()
             network.values[where] = before - change
             drives[1::2] = network.encode(batch.x).numpy()
+        # As they were while the device works: it may fail, and a replay ends in the middle of a pair.
+        network.values[where] = before
         rows = self.taker.take(
             drives,
             np.repeat(batch.samples, 2),
@@ -89,6 +92,7 @@ class Pgt(PairEstimator):
             delta=delta,
         )
         # The readout is perturbed too: each half is read through the parameters it was driven with.
+        network.values[where] = before - change
         self.read(rows[1::2], batch.targets)
         network.values[where] = before + change
         self.read(rows[0::2], batch.targets)

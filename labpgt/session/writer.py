@@ -50,9 +50,10 @@ class SessionWriter:
     Synchronous and fatal: any failure to record raises `StorageFault`, after which only `RunStopped` is still taken,
     to close the file in order if that is possible. Shots are acknowledged, which means that they survive the death of
     this process, when about `flush_shots` wait or the oldest has waited for `flush_s` seconds; a thread sees to the
-    second when no event comes. The file appears with `RunStarted`; while it is open other processes can read it.
+    second when no event comes. The file appears with `RunStarted`, and folders that are missing; while it is open other
+    processes can read it.
 
-    Raises `InputError` when the file exists or cannot be created; folders that are missing are made.
+    Raises `InputError` when the file exists or cannot be created.
     """
 
     def __init__(self, path: Path, *, flush_shots: int = 64, flush_s: float = 0.05) -> None:
@@ -135,6 +136,7 @@ class SessionWriter:
     def _start(self, event: RunStarted) -> None:
         if self._file is not None:
             raise StorageFault(f"{self.path}: a run has been started already; give each run a file of its own")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._check_space(8 * event.parameters)
         file = h5py.File(self.path, "x", libver=schema.LIBVER)
         try:
@@ -304,7 +306,11 @@ def _check_creatable(path: Path) -> None:
     try:
         if path.is_symlink() or path.exists():
             raise InputError(f"session file {path} exists already; choose another --out or delete it")
-        folder.mkdir(parents=True, exist_ok=True)
+        # What is missing is made when the run starts: input that is refused meanwhile leaves nothing behind.
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            raise InputError(f"session file {path} cannot be created: {folder} is not a folder; choose another --out")
         writable = os.access(folder, os.W_OK | os.X_OK)
     except OSError as error:
         raise InputError(f"session file {path} cannot be created: {error}; choose another --out") from error

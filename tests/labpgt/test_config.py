@@ -195,9 +195,6 @@ def test_keys_that_need_each_other() -> None:
     assert refusal("task.name=iris", "task.target=kind") == (
         'task: target is for name = "csv", but name = "iris": set name = "csv" or remove target'
     )
-    assert refusal("training.scheduler_options={gamma=0.9}") == (
-        "training: scheduler must be given when scheduler_options are: the class that takes them"
-    )
     config = load_config(None, ["task.name=csv", "task.path=a.csv", "task.target=kind"])
     assert (config.task.path, config.task.target) == ("a.csv", "kind")
 

@@ -284,7 +284,10 @@ def test_the_thread_ends_with_the_run(tmp_path: Path) -> None:
 def test_nothing_is_on_disk_before_the_run_starts(tmp_path: Path) -> None:
     with SessionWriter(tmp_path / "new" / "folder" / "run.h5") as writer:
         writer(RunStopped(Status.FAILED, "the device did not answer", 0.0))
-    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+    with SessionWriter(tmp_path / "new" / "folder" / "run.h5") as writer:
+        writer(STARTED)
+    assert (tmp_path / "new" / "folder" / "run.h5").exists()
 
 
 def test_existing_output_is_refused(tmp_path: Path) -> None:

@@ -38,15 +38,15 @@ def test_it_is_a_seekable_reservoir_with_the_shapes_it_promises(ring: LLGRing) -
     assert isinstance(ring, Reservoir)
     assert isinstance(ring, Seekable)
     response = ring.forward(drives(3, 2))
-    assert response.shape == (3, 2, ring.n_nodes) == (3, 2, 10)
+    assert response.shape == (3, 2, ring.n_nodes)
     assert response.dtype == np.float64
-    assert ring.forward(np.empty((0, 2))).shape == (0, 2, 10)
+    assert ring.forward(np.empty((0, 2))).shape == (0, 2, ring.n_nodes)
     # The default full scale makes the strongest steady drive read as about 1.
     assert 0.7 < respond(np.ones((1, 8))).max() < 1.5
 
 
 def test_single_precision_device_agrees_with_double_precision_at_half_the_step() -> None:
-    device = LLGRing(noise=0.0)
+    device = LLGRing(noise=0.0, n_nodes=10, drive_field_a_per_m=2800.0)
     u = drives(1, 2)
     step_s, symbol_steps = device.step_s / 2, 1260
     loop = Loop(device.config.delay_s, device.config.gain * device.threshold_gain, 280.0 / 140e3)
@@ -188,7 +188,7 @@ def test_a_field_that_the_solver_cannot_follow_is_a_fault_not_a_response(
     ring: LLGRing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = ring.forward(drives(1, 1))
-    monkeypatch.setattr(LLGRing, "_waveform", lambda self, symbols: np.full(2 * 630 * symbols + 1, 1e6, np.float32))
+    monkeypatch.setattr(LLGRing, "_waveform", lambda self, symbols: np.full(2 * 632 * symbols + 1, 1e6, np.float32))
     with pytest.raises(DeviceFault, match="not finite"):
         ring.forward(drives(1, 1))
     monkeypatch.undo()

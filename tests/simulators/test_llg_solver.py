@@ -189,3 +189,15 @@ def test_short_delay_and_antennas_that_do_not_fit_are_refused() -> None:
         wiring_of(Strip(), Loop(delay_s=20e-12), 10e-12)
     with pytest.raises(ValueError, match=r"1e-05 m apart need a strip longer than 96 cells"):
         wiring_of(Strip(antenna_distance_m=10e-6), OPEN, 10e-12)
+
+
+def test_solver_refuses_arrays_shorter_than_its_steps() -> None:
+    strip, step_s = Strip(), 10e-12
+    wiring, film = wiring_of(strip, OPEN, step_s, np.float64), film_of(strip, step_s, np.float64)
+    state, waveform, amplitudes = state_at_rest(strip, np.float64), np.zeros(21), np.ones(WIDTH)
+    trace = np.zeros((wiring.history + 1 + 10) * WIDTH)
+    with pytest.raises(ValueError, match="too short"):
+        solve(film, wiring, state, waveform[:-1], amplitudes, 10, 0, trace)
+    with pytest.raises(ValueError, match="too short"):
+        solve(film, wiring, state, waveform, amplitudes, 10, 0, trace[:-1])
+    solve(film, wiring, state, waveform, amplitudes, 10, 0, trace)

@@ -1,0 +1,149 @@
+"""Ctrl-C, SIGTERM and SIGKILL: whatever ends a run, the device is safe where that is possible and the shots are kept."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labpgt.errors import InputError
+from labpgt.events import Purpose, Status
+from labpgt.session import Session
+from tests.procedures.conftest import Labpgt
+
+AT_SHOT = ["--set", "device.signal_at=100", "--set"]
+
+
+def whole_pairs(session: Session) -> int:
+    """Training shots in the file, once it is sure that each + has its -."""
+    shots = session.shots()
+    np.testing.assert_array_equal(shots["index"], np.arange(len(shots)))
+    training = shots[shots["purpose"] == Purpose.TRAIN]
+    steps = np.unique(training["step"])
+    np.testing.assert_array_equal(steps, np.arange(len(steps)))
+    for sign in (1, -1):
+        half = training[training["sign"] == sign]
+        assert len(half) * 2 == len(training)
+        np.testing.assert_array_equal(half["sample"], training[training["sign"] == 1]["sample"])
+    return len(training)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("SIGINT", "Ctrl-C"), ("SIGTERM", "SIGTERM")])
+def test_one_signal_ends_the_run_after_the_step(
+    name: str, reason: str, labpgt: Labpgt, bench: Path, tmp_path: Path
+) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    done = labpgt("train", bench, *AT_SHOT, f'device.signals=["{name}"]', "--out", "run.h5", "--json")
+    assert done.code == 4
+    report = done.json
+    assert (report["status"], report["reason"]) == ("aborted", reason)
+    assert (tmp_path / "log").read_text().split() == ["open", "safe", "close"]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    with Session(Path("run.h5")) as session:
+        assert (session.status, session.reason) == (Status.ABORTED, reason)
+        assert session.parameters_sha256 == report["parameters_sha256"]
+        assert whole_pairs(session) == report["shots"]
+        assert 100 < session.n_shots < 100 + 16, "the step in hand is done, and none after it"
+        assert len(session.steps()) * 16 == report["shots"]
+        taken = session.n_shots
+    replayed = labpgt("replay", "run.h5", "--verify", "--json")
+    assert replayed.code == 0
+    assert (replayed.json["shots"], replayed.json["parameter_hashes"]) == (taken, 1)
+
+
+@pytest.mark.parametrize("impatient", ["false", "true"])
+def test_a_second_signal_ends_it_at_once_and_a_third_changes_nothing(
+    impatient: str, labpgt: Labpgt, bench: Path, tmp_path: Path
+) -> None:
+    twice = [*AT_SHOT, 'device.signals=["SIGINT", "SIGINT"]', "--set", f"device.signal_in_make_safe={impatient}"]
+    done = labpgt("train", bench, *twice, "--out", "run.h5", "--json")
+    assert done.code == 4
+    assert done.out == ""
+    assert "aborted at once" in done.err
+    assert (tmp_path / "log").read_text().split() == ["open", "safe", "close"]
+    with Session(Path("run.h5")) as session:
+        assert (session.status, session.reason) == (Status.ABORTED, "interrupted")
+        whole_pairs(session)
+        assert 100 - 16 < session.n_shots <= 100, "the step in hand is given up"
+        taken = session.n_shots
+    assert labpgt("replay", "run.h5", "--verify", "--json").json["shots"] == taken
+
+
+def test_ctrl_c_outside_of_a_run_is_no_traceback(
+    labpgt: Labpgt, small: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("procedures.train.load_dataset", interrupted)
+    done = labpgt("train", small, "--json")
+    assert done.code == 4
+    assert done.out == ""
+    assert "stopped by Ctrl-C" in done.err
+    assert list(folder.iterdir()) == []
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    root = Path(__file__).resolve().parents[2]
+    return os.environ | {"PYTHONPATH": f"{tmp_path / 'modules'}{os.pathsep}{root}"}
+
+
+def started(bench: Path, tmp_path: Path, *options: str) -> "subprocess.Popen[str]":
+    command = [str(Path(sys.executable).parent / "labpgt"), "train", str(bench), "--json", "--out", "run.h5"]
+    return subprocess.Popen(
+        [*command, *options],
+        cwd=tmp_path / "work",
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_ctrl_c_in_another_process(labpgt: Labpgt, bench: Path, tmp_path: Path) -> None:
+    path = tmp_path / "work" / "run.h5"
+    # At 5 ms a shot the run would take half a minute.
+    with started(bench, tmp_path, "--set", "device.pause_s=5e-3", "--set", "training.epochs=25") as process:
+        deadline = time.monotonic() + 60
+        shots = 0
+        while shots < 50:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            try:
+                with Session(path) as session:
+                    assert session.status is Status.RUNNING
+                    shots = session.n_shots
+            except InputError:
+                time.sleep(0.05)  # not there yet, or being laid out
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 4, err
+    assert '"status": "aborted"' in out
+    assert (tmp_path / "log").read_text().split() == ["open", "safe", "close"]
+    with Session(path) as session:
+        assert session.status is Status.ABORTED
+        assert 50 <= whole_pairs(session) + 40 < 25 * 240
+    assert labpgt("replay", path, "--verify").code == 0
+
+
+def test_a_killed_run_is_a_crashed_one_with_its_shots(labpgt: Labpgt, bench: Path, tmp_path: Path) -> None:
+    kill = [*AT_SHOT, 'device.signals=["SIGKILL"]', "--set", "session.flush_shots=1"]
+    with started(bench, tmp_path, *kill) as process:
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert out == ""
+    path = tmp_path / "work" / "run.h5"
+    shown = labpgt("show", path, "--json")
+    assert shown.code == 0
+    assert shown.json["status"] == "crashed"
+    with Session(path) as session:
+        whole_pairs(session)
+        assert 100 - 16 < session.n_shots <= 100
+        taken = session.n_shots
+    replayed = labpgt("replay", path, "--verify", "--json")
+    assert replayed.code == 0
+    assert (replayed.json["shots"], replayed.json["status"]) == (taken, "crashed")
