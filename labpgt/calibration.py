@@ -89,8 +89,8 @@ def nonlinear_share(drives: NDArray[np.float64], responses: NDArray[np.floating]
 def choose_delta(estimator: PairEstimator, batch: Batch) -> Generator[Event, None, float]:
     """Return the smallest delta of the ladder at which L+ - L- stands out of the noise.
 
-    Every pair is taken twice; the rule is sd(L+ - L-) >= `estimator.margin` times the deviation between the two. A larger delta than needed
-    only adds curvature to the estimate.
+    Every pair is taken twice; the rule is sd(L+ - L-) >= `estimator.margin` times the deviation between the two. A
+    larger delta than needed only adds curvature to the estimate.
     """
     for delta in estimator.ladder:
         measured = []
@@ -104,6 +104,7 @@ def choose_delta(estimator: PairEstimator, batch: Batch) -> Generator[Event, Non
             return delta
     yield RunWarning(
         f"delta: even at {delta:g} the loss difference is only {signal / max(noise, 1e-300):.1f} times its noise "
-        f"(wanted {estimator.margin:g}); training goes on with {delta:g}. Lower the readout noise or average more directions"
+        f"(wanted {estimator.margin:g}); training goes on with {delta:g}. Lower the readout noise or average more "
+        "directions"
     )
     return delta

@@ -27,11 +27,8 @@ def device_class(name: str) -> type[Any]:
         try:
             found: type[Any] = getattr(importlib.import_module(module), attribute)
         except Exception as error:
-            reason = (
-                str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
-            )
             raise InputError(
-                f'device.name = "{name}": cannot be imported ({reason}). Expected "module:Class" with the module on '
+                f'device.name = "{name}": cannot be imported ({error}). Expected "module:Class" with the module on '
                 "PYTHONPATH"
             ) from error
         return found

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from labpgt.baselines import ridge_readout
 from labpgt.calibration import choose_delta, measure_responses
@@ -66,8 +67,10 @@ class Trainer:
             raise InputError(
                 f"network.symbols = {config.network.symbols}: {reservoir.name} takes at most {reservoir.max_symbols}"
             )
-        # The number of threads decides the order of sums in torch, so it is part of what a run depends on.
+        # The number of threads decides the order of sums in torch and BLAS, so it is part of what a run depends on.
+        # For arrays as small as these, one thread is the fastest too.
         torch.set_num_threads(training.threads)
+        threadpool_limits(training.threads, user_api="blas")
         self.config = config
         self.dataset = dataset
         self.reservoir = reservoir

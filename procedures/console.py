@@ -63,7 +63,7 @@ class ConsoleWatcher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self._stop()
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -93,7 +93,12 @@ class ConsoleWatcher:
                     f"[yellow]warning:[/yellow] {escape(event.message)}", highlight=False, soft_wrap=True
                 )
             case RunStopped():
-                self._progress.stop()
+                self._stop()
+
+    def _stop(self) -> None:
+        # Elsewhere it was not started, and would print an empty line.
+        if self.console.is_terminal:
+            self._progress.stop()
 
     def _step(self, row: np.void) -> None:
         now, shots = time.monotonic(), int(row["shots"])

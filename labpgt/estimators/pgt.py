@@ -8,10 +8,6 @@ from labpgt.estimators.base import Batch, PairEstimator, Step, StepReport, diffe
 from labpgt.events import Purpose, ShotsTaken
 from labpgt.rng import Draw, generator
 
-# One byte to one of {-1, 0, 1}: 85 bytes for each sign and 86 for zero. The signs stay exactly balanced, and a table
-# look-up is five times faster than drawing bounded integers.
-_TERNARY = np.repeat(np.array([-1.0, 0.0, 1.0], np.float32), [85, 86, 85])
-
 
 def draw_perturbation(
     size: int, limit: int, dropout: float, draw: np.random.Generator
@@ -23,7 +19,11 @@ def draw_perturbation(
     """
     if dropout == 0:
         if limit == 1:
-            return slice(None), _TERNARY[np.frombuffer(draw.bytes(size), np.uint8)]
+            # One raw byte a value, 85 of 256 for each sign and 86 for zero: the signs stay exactly balanced, and it is
+            # several times faster than drawing bounded integers.
+            raw = draw.bit_generator.random_raw(-(-size // 8)).view(np.uint8)[:size]
+            signs = (raw >= 171).view(np.int8) - (raw < 85).view(np.int8)
+            return slice(None), signs.astype(np.float32)
         return slice(None), draw.integers(-limit, limit, size, dtype=np.int8, endpoint=True).astype(np.float32)
     keep = 1.0 - dropout
     expected = size * keep

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ _OPEN_FOR_WRITING = 0b001
 _OPEN_FOR_SWMR = 0b100
 _READ_ATTEMPTS = 26
 """Reading damaged metadata is given up after 0.07 s."""
+_ONE_OPEN = threading.RLock()
+"""Held while a dataset is open. HDF5 takes the chunks of a dataset that is refreshed while it is open twice in one
+process, in whatever file handles, for copies of the first one."""
 
 
 class CheckedFile:
@@ -73,26 +77,38 @@ class CheckedFile:
             raise ValueError(f"/{path} is not a group")
         return list(group)
 
-    def dataset(self, path: str) -> h5py.Dataset:
-        """Return a dataset as it is on disk now, checked to be plain: in this file, not computed, not filtered."""
-        dataset = self._object(path)
-        if not isinstance(dataset, h5py.Dataset):
-            raise ValueError(f"/{path} is not a dataset")
+    @contextlib.contextmanager
+    def dataset(self, path: str) -> Iterator[h5py.Dataset]:
+        """Open a dataset as it is on disk now, checked to be plain: in this file, not computed, not filtered.
+
+        It is closed at the end of the `with`, and nobody else in this process can open one until then.
+        """
+        with _ONE_OPEN:
+            dataset = self._object(path)
+            if not isinstance(dataset, h5py.Dataset):
+                raise ValueError(f"/{path} is not a dataset")
+            try:
+                self._check_plain(dataset, path)
+                if self.unfinished:
+                    dataset.refresh()
+                yield dataset
+            finally:
+                h5py.h5i.dec_ref(dataset.id)
+
+    def _check_plain(self, dataset: h5py.Dataset, path: str) -> None:
         if dataset.is_virtual or dataset.external or dataset.id.get_create_plist().get_nfilters():
             raise ValueError(f"/{path} is virtual, external or filtered, which a session's never is")
         itemsize = dataset.dtype.itemsize
         if dataset.chunks and np.prod(dataset.chunks, dtype=float) * itemsize > max(schema.CHUNK_BYTES, itemsize):
             raise ValueError(f"/{path} has chunks of {dataset.chunks} rows, larger than a session's")
-        if self.unfinished:
-            dataset.refresh()
-        return dataset
 
     def array(self, path: str, dtype: np.dtype[Any], dimensions: int = 0) -> NDArray[Any]:
         """Return a whole dataset of this type."""
-        dataset = self.dataset(path)
-        if dataset.dtype != dtype or dataset.ndim != dimensions:
-            raise ValueError(f"/{path} is {dataset.dtype} {dataset.shape}, expected {dtype} of {dimensions} dimensions")
-        return self._whole(dataset)
+        with self.dataset(path) as dataset:
+            if dataset.dtype != dtype or dataset.ndim != dimensions:
+                found = f"{dataset.dtype} {dataset.shape}"
+                raise ValueError(f"/{path} is {found}, expected {dtype} of {dimensions} dimensions")
+            return self._whole(dataset)
 
     def integer(self, path: str) -> int:
         """Return a 64-bit integer."""
@@ -111,17 +127,17 @@ class CheckedFile:
 
     def texts(self, path: str) -> list[str]:
         """Return a list of fixed-length texts."""
-        dataset = self.dataset(path)
-        if dataset.dtype.kind != "S" or dataset.ndim != 1:
-            raise ValueError(f"/{path} is {dataset.dtype} {dataset.shape}, expected a list of texts")
-        return [item.decode("utf-8", "replace") for item in self._whole(dataset).tolist()]
+        with self.dataset(path) as dataset:
+            if dataset.dtype.kind != "S" or dataset.ndim != 1:
+                raise ValueError(f"/{path} is {dataset.dtype} {dataset.shape}, expected a list of texts")
+            return [item.decode("utf-8", "replace") for item in self._whole(dataset).tolist()]
 
     def scalar(self, path: str) -> float | int | bool | str:
         """Return a number, a truth value or a fixed-length text."""
-        dataset = self.dataset(path)
-        if dataset.dtype.kind not in "fiubS" or dataset.shape != ():
-            raise ValueError(f"/{path} is {dataset.dtype} {dataset.shape}, expected one number or text")
-        value: float | int | bool | bytes = self._whole(dataset).item()
+        with self.dataset(path) as dataset:
+            if dataset.dtype.kind not in "fiubS" or dataset.shape != ():
+                raise ValueError(f"/{path} is {dataset.dtype} {dataset.shape}, expected one number or text")
+            value: float | int | bool | bytes = self._whole(dataset).item()
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
     def _whole(self, dataset: h5py.Dataset) -> NDArray[Any]:

@@ -112,15 +112,17 @@ class Session:
     def _read_tables(self) -> None:
         if self.symbols < 1 or self.nodes < 1:
             raise ValueError(f"{self.symbols} symbols of {self.nodes} nodes are no shot")
-        self._tables = {
-            schema.SHOTS: self._table(schema.SHOTS, shot_dtype(self.symbols, self.nodes)),
-            schema.STEPS: self._table(schema.STEPS, STEP_DTYPE),
-            schema.EPOCHS: self._table(schema.EPOCHS, EPOCH_DTYPE),
+        self._dtypes = {
+            schema.SHOTS: shot_dtype(self.symbols, self.nodes),
+            schema.STEPS: STEP_DTYPE,
+            schema.EPOCHS: EPOCH_DTYPE,
         }
-        self._lengths = {path: self._length(table) for path, table in self._tables.items()}
+        for path, dtype in self._dtypes.items():
+            with self._file.dataset(path) as table:
+                self._check_table(table, path, dtype)
+        self._lengths = {path: self._length(path) for path in self._dtypes}
 
-    def _table(self, path: str, expected: np.dtype[np.void]) -> h5py.Dataset:
-        table = self._file.dataset(path)
+    def _check_table(self, table: h5py.Dataset, path: str, expected: np.dtype[np.void]) -> None:
         if table.ndim != 1 or table.dtype.names != expected.names:
             raise ValueError(f"/{path} has columns {table.dtype.names}, expected {expected.names}")
         for name in expected.names or ():
@@ -128,10 +130,13 @@ class Session:
                 raise ValueError(f"column {name} of /{path} is {table.dtype[name]}, expected {expected[name]}")
         if table.dtype != expected:
             raise ValueError(f"/{path} has its columns at {table.dtype}, expected {expected}")
-        return table
 
-    def _length(self, table: h5py.Dataset) -> int:
+    def _length(self, path: str) -> int:
         """Return how many rows are there."""
+        with self._file.dataset(path) as table:
+            return self._rows_there(table)
+
+    def _rows_there(self, table: h5py.Dataset) -> int:
         claimed = int(table.shape[0])
         possible: int = self._file.size // table.dtype.itemsize
         if not self._file.unfinished:
@@ -153,9 +158,7 @@ class Session:
         """Look for rows that were written since; for a run that another process writes."""
         if self._file.unfinished:
             with reported(self.path, StorageFault, "looking for new shots"):
-                for path, table in self._tables.items():
-                    table.refresh()
-                    self._lengths[path] = self._length(table)
+                self._lengths = {path: self._length(path) for path in self._dtypes}
 
     @property
     def status(self) -> Status:
@@ -216,7 +219,7 @@ class Session:
 
     def iter_shots(self, block: int = 4096) -> Iterator[NDArray[np.void]]:
         """Yield all shots in blocks of so many rows, or fewer when the shots are long (64 MiB)."""
-        rows = max(1, min(block, _BLOCK_BYTES // self._tables[schema.SHOTS].dtype.itemsize))
+        rows = max(1, min(block, _BLOCK_BYTES // self._dtypes[schema.SHOTS].itemsize))
         end = self.n_shots
         for start in range(0, end, rows):
             yield self.shots(start, min(start + rows, end))
@@ -231,8 +234,9 @@ class Session:
 
     def _rows(self, path: str, start: int, stop: int | None) -> NDArray[np.void]:
         start, stop, _ = slice(start, stop).indices(self._lengths[path])
-        with reported(self.path, StorageFault, f"reading rows {start} to {stop} of /{path}"):
-            rows: NDArray[np.void] = self._tables[path][start : max(start, stop)]
+        doing = f"reading rows {start} to {stop} of /{path}"
+        with reported(self.path, StorageFault, doing), self._file.dataset(path) as table:
+            rows: NDArray[np.void] = table[start : max(start, stop)]
             return rows
 
     def checkpoint(self) -> tuple[Cursor, NDArray[np.float32]] | None:

@@ -226,3 +226,22 @@ def test_a_truncated_crashed_session_never_shows_zeros_as_shots(tmp_path: Path) 
     path.write_bytes(whole)
     with Session(path) as session:
         assert session.n_shots == 640
+
+
+def test_two_readers_of_a_crashed_session_see_the_same(tmp_path: Path) -> None:
+    """HDF5 confuses the chunks of a dataset that is refreshed while it is open twice in one process."""
+    path = tmp_path / "run.h5"
+    script = """
+        sys.stdin.readline()
+        writer(ShotsTaken(rows(0, 200)))
+        while writer.acknowledged < 200:
+            time.sleep(0.001)
+        os.kill(os.getpid(), 9)
+    """
+    with writing(path, script) as process:
+        process.communicate("\n")
+    with Session(path) as one, Session(path) as other:
+        for session in (one, other, one):
+            session.refresh()
+            np.testing.assert_array_equal(session.shots(), expected(200))
+            np.testing.assert_array_equal(np.concatenate(list(other.iter_shots(64))), expected(200))

@@ -1,0 +1,45 @@
+"""What the window's room answers to `labpgt doctor`; Qt is tried in a process of its own."""
+
+import pytest
+
+from gui import checks as module
+
+
+def test_qt_starts() -> None:
+    (qt,) = module.checks()
+    assert (qt.name, qt.ok) == ("Qt", True)
+    assert "PyQt6 6." in qt.detail
+    assert ", platform " in qt.detail
+
+
+def test_without_a_display_it_is_tried_off_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(module.sys, "platform", "linux")
+    (qt,) = module.checks()
+    assert qt.ok
+    assert "platform offscreen (no display here" in qt.detail
+
+
+@pytest.mark.parametrize(
+    ("start", "detail"),
+    [
+        ("import sys; sys.exit('first line\\nno Qt platform plugin')", ": no Qt platform plugin"),
+        ("import os; os._exit(134)", ": ended with code 134"),
+        ("raise ImportError('libEGL.so.1: cannot open')", ": ImportError: libEGL.so.1: cannot open"),
+    ],
+)
+def test_qt_that_does_not_start_is_reported(start: str, detail: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_START", start)
+    (qt,) = module.checks()
+    assert not qt.ok
+    assert qt.detail.endswith(detail)
+    assert "libegl1" in qt.advice
+
+
+def test_qt_that_hangs_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_START", "import time; time.sleep(60)")
+    monkeypatch.setattr(module, "_TIMEOUT_S", 0.2)
+    (qt,) = module.checks()
+    assert not qt.ok
+    assert "no window within 0.2 s" in qt.detail
