@@ -1,1 +1,48 @@
-"""labpgt: training deep networks through physical devices, shot by shot."""
+"""labpgt: training deep networks through physical devices, shot by shot.
+
+Public names are loaded when they are first used, so that importing labpgt costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labpgt.config import Config, load_config
+    from labpgt.device import Device, Differentiable, Reservoir, Seekable, Setting
+    from labpgt.replay import ReplayReservoir
+    from labpgt.session import Session, SessionWriter
+    from labpgt.training import Trainer
+
+_HOMES = {
+    "Config": "labpgt.config",
+    "Device": "labpgt.device",
+    "Differentiable": "labpgt.device",
+    "ReplayReservoir": "labpgt.replay",
+    "Reservoir": "labpgt.device",
+    "Seekable": "labpgt.device",
+    "Session": "labpgt.session",
+    "SessionWriter": "labpgt.session",
+    "Setting": "labpgt.device",
+    "Trainer": "labpgt.training",
+    "load_config": "labpgt.config",
+}
+
+__all__ = [
+    "Config",
+    "Device",
+    "Differentiable",
+    "ReplayReservoir",
+    "Reservoir",
+    "Seekable",
+    "Session",
+    "SessionWriter",
+    "Setting",
+    "Trainer",
+    "load_config",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'labpgt' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -8,7 +8,6 @@ import base64
 import csv
 import hashlib
 import importlib.util
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,17 +24,6 @@ class Check:
     ok: bool
     detail: str
     advice: str = ""
-
-
-def installed(distribution: str) -> Check:
-    """Check that a distribution is installed in this environment, without importing it; `detail` is its version."""
-    from importlib import metadata  # late, see `collect`
-
-    try:
-        return Check(distribution, True, metadata.version(distribution))
-    except metadata.PackageNotFoundError:
-        command = f"{sys.executable} -m pip install {distribution}"
-        return Check(distribution, False, "not installed", f"Install it into this environment: {command}")
 
 
 def collect() -> list[Check]:

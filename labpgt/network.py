@@ -117,7 +117,7 @@ def _made(spec: str, inputs: int, outputs: int, key: str) -> nn.Module:
     module_name, _, attribute = spec.partition(":")
     try:
         factory: Any = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:
         raise InputError(
             f'{key} = "{spec}": cannot be imported ({error}). Expected "module:factory" with the module on PYTHONPATH'
         ) from error

@@ -164,11 +164,14 @@ def epoch_line(row: np.void) -> str:
 def print_summary(console: Console, report: Mapping[str, Any]) -> None:
     """Print the end of a run as a small table."""
     table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for label, key, form in _ROWS:
         value = report.get(key)
         if value is not None:
             table.add_row(label, escape(form.format(value)))
-    console.print(table)
+    # Elsewhere than on a terminal a line is as long as it is, so that paths and hashes can be found and copied.
+    console.print(table, width=None if console.is_terminal else 1000)
 
 
 _ROWS = (

@@ -1,72 +1,74 @@
-"""The state of an installation, for `labpgt doctor`: versions, devices, and what each room finds wrong with itself."""
+"""Is this installation in order, and what to do if not."""
 
+import os
 import platform
-import sys
-from collections.abc import Mapping
-from importlib import metadata
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import psutil
 from rich.console import Console
-from rich.text import Text
+from rich.markup import escape
+from rich.table import Table
 
-from labpgt.checks import collect, foreign_packages, installed
+from labpgt.checks import collect, foreign_packages
+from labpgt.registry import registered
 
-RESERVOIRS_GROUP = "labpgt.reservoirs"
-
-_DISTRIBUTIONS = ("labpgt", "numpy", "torch", "h5py", "numba", "scikit-learn")
+LIBRARIES = ("labpgt", "numpy", "torch", "h5py", "numba", "scikit-learn", "scipy", "pydantic", "pymeasure", "PyVISA")
 
 
 def doctor() -> dict[str, Any]:
-    """Examine this installation and return a report that `json.dumps` takes.
-
-    Keys: `ok` (nothing is wrong); `versions` (name to version, None when not installed); `platform` (`system`,
-    `machine`, `cores` there are, `threads` that numerical libraries start by default: the cores this process may use,
-    or OMP_NUM_THREADS); `devices`, `checks`: lists of `name`, `ok`, `detail`, `advice`; `foreign_packages`: messages.
-    Never raises: what cannot be examined is a failed check. Takes no shot, opens no device, imports no torch.
-    """
-    versions = [installed(name) for name in _DISTRIBUTIONS]
-    hdf5 = _hdf5()
-    devices = [_device(entry) for entry in sorted(metadata.entry_points(group=RESERVOIRS_GROUP), key=_name)]
-    checks = [check for check in [*versions, hdf5] if not check.ok] + collect()
+    """Examine versions, devices and rooms; return plain values. `ok` says whether nothing needs mending."""
+    devices = []
+    for name, entry in sorted(registered().items()):
+        try:
+            entry.load()
+            error = ""
+        except Exception as problem:
+            error = f"{type(problem).__name__}: {problem}"
+        devices.append({"name": name, "class": entry.value, "error": error})
+    checks = [vars(check) for check in collect()]
     foreign = foreign_packages()
     return {
-        "ok": all(check.ok for check in [*devices, *checks]) and not foreign,
-        "versions": {
-            "python": platform.python_version(),
-            **{check.name: check.detail if check.ok else None for check in [*versions, hdf5]},
-        },
-        "platform": {
-            "system": platform.platform(),
-            "machine": platform.machine(),
-            "cores": psutil.cpu_count(logical=False),
-            "threads": _threads(),
-            "python": sys.executable,
-        },
-        "devices": [vars(check) for check in devices],
-        "checks": [vars(check) for check in checks],
+        "ok": all(c["ok"] for c in checks) and not foreign and not any(d["error"] for d in devices),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "versions": {name: _version(name) for name in LIBRARIES},
+        "devices": devices,
+        "checks": checks,
         "foreign_packages": foreign,
     }
 
 
-def print_report(report: Mapping[str, Any], console: Console) -> None:
-    """Print a report of `doctor` for a person, on a terminal or in a pipe: what there is, then what to mend."""
-    # A pipe has no width, and a cell cut at 80 columns helps nobody.
-    width = None if console.is_terminal else 1000
-    facts = {**report["versions"], **report["platform"]}
-    console.print(
-        _table("Installation", ((name, str(value or "not installed")) for name, value in facts.items())), width=width
-    )
-    for title, key in (("Devices", "devices"), ("Checks", "checks")):
-        rows = ((row["name"], "ok" if row["ok"] else "FAILED", row["detail"]) for row in report[key])
-        console.print(_table(title, rows), width=width)
-    problems = [
-        (row["name"], row["advice"] or row["detail"])
-        for row in [*report["devices"], *report["checks"]]
-        if not row["ok"]
-    ]
-    problems += [("packages", message) for message in report["foreign_packages"]]
-    for name, advice in problems:
-        console.print(Text(f"! {name}: {advice}", style="bold red"), soft_wrap=True)
+def print_report(report: dict[str, Any], console: Console) -> None:
+    """Print what `doctor` returned, for reading."""
+    console.print(f"Python {report['python']} on {report['platform']}, {report['cores']} cores", highlight=False)
+    table = Table("part", "state", "detail", box=None, pad_edge=False)
+    for name, found in report["versions"].items():
+        table.add_row(name, _state(bool(found)), found or "not installed")
+    for device in report["devices"]:
+        table.add_row(
+            f"device {device['name']}", _state(not device["error"]), escape(device["error"] or device["class"])
+        )
+    for check in report["checks"]:
+        table.add_row(check["name"], _state(check["ok"]), escape(check["detail"]))
+    console.print(table)
+    for problem in report["foreign_packages"]:
+        console.print(f"[red]mend:[/red] {escape(problem)}", highlight=False, soft_wrap=True)
+    for check in report["checks"]:
+        if not check["ok"]:
+            console.print(
+                f"[red]mend:[/red] {escape(check['name'] + ': ' + check['advice'])}", highlight=False, soft_wrap=True
+            )
     if report["ok"]:
-        console.print(Text("Everything is in order.", style="bold green"))
+        console.print("Everything is in order.")
+
+
+def _state(ok: bool) -> str:
+    return "[green]ok[/green]" if ok else "[red]failed[/red]"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -126,7 +126,7 @@ def test_several_mistakes_are_told_together(labpgt: Labpgt, small: Path) -> None
 def test_a_folder_that_may_not_be_written_is_refused(
     labpgt: Labpgt, small: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     done = labpgt("train", small)
     assert done.code == 2
     assert "session file sessions/" in done.err
