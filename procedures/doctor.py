@@ -51,7 +51,8 @@ def print_report(report: dict[str, Any], console: Console) -> None:
         )
     for check in report["checks"]:
         table.add_row(check["name"], _state(check["ok"]), escape(check["detail"]))
-    console.print(table)
+    # A pipe has no width, and a cell cut at 80 columns helps nobody.
+    console.print(table, width=None if console.is_terminal else 1000)
     for problem in report["foreign_packages"]:
         console.print(f"[red]mend:[/red] {escape(problem)}", highlight=False, soft_wrap=True)
     for check in report["checks"]:

@@ -38,9 +38,7 @@ def draw(path: Path, figure: Path) -> None:
     mean = np.convolve(rows["loss"], np.ones(SMOOTHING) / SMOOTHING, "valid")
     loss.plot(shots[SMOOTHING - 1 :], mean, pen=pg.mkPen(BLUE, width=2), name=f"mean of {SMOOTHING} shots")
     for column, colour, name in (("train_loss", BLUE, "training part"), ("test_loss", ORANGE, "test part")):
-        loss.plot(
-            epochs["shots"], epochs[column], pen=None, symbol="o", symbolSize=10, symbolBrush=colour, name=name
-        )
+        loss.plot(epochs["shots"], epochs[column], pen=None, symbol="o", symbolSize=10, symbolBrush=colour, name=name)
     for key, name in (("prior_loss", "class prior"), ("readout_only_loss", "readout only")):
         if key in results:
             line = pg.InfiniteLine(
@@ -60,7 +58,10 @@ def draw(path: Path, figure: Path) -> None:
     response.setYRange(0, 0.9)
     response.addLegend(offset=(10, 10))
     for row, colour, name in zip(
-        rows[:4], (BLUE, BLUE, ORANGE, ORANGE), ("sample 1, + delta", "- delta", "sample 2, + delta", "- delta"), strict=True
+        rows[:4],
+        (BLUE, BLUE, ORANGE, ORANGE),
+        ("sample 1, + delta", "- delta", "sample 2, + delta", "- delta"),
+        strict=True,
     ):
         style = pg.QtCore.Qt.PenStyle.SolidLine if row["sign"] > 0 else pg.QtCore.Qt.PenStyle.DashLine
         response.plot(row["response"].ravel(), pen=pg.mkPen(colour, width=2, style=style), name=name)

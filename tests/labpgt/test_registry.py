@@ -27,6 +27,10 @@ class Plain:
     def open(self):
         pass
 
+class Odd(Mine):
+    class Config:
+        pass
+
 not_a_class = 3.0
 """
 
@@ -59,6 +63,13 @@ def test_own_class_by_module_and_name() -> None:
     assert make_device("own_device:Mine", {"n_nodes": 3}).name == "mine"
     assert complete_settings("own_device:Mine", {})["n_nodes"] == 10
     assert complete_settings("own_device:Plain", {}) == {}
+
+
+def test_settings_are_checked_before_there_is_a_device() -> None:
+    with pytest.raises(InputError, match=r"device\.noise = -1: must be at least 0"):
+        complete_settings("echo-state-ring", {"noise": -1})
+    given = {"anything": 3}
+    assert complete_settings("own_device:Odd", given) == given, "this Config is something else"
 
 
 def test_a_session_is_a_device(tmp_path: Path) -> None:

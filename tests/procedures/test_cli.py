@@ -222,9 +222,7 @@ def test_the_installed_command_and_the_module_are_the_same(folder: Path) -> None
     module = subprocess.run([sys.executable, "-m", "procedures.cli", "--help"], env=environment, **run)
     assert command.returncode == module.returncode == 0
     assert "Start with labpgt train" in command.stdout
-    assert command.stdout.replace("labpgt [OPTIONS]", "") == module.stdout.replace(
-        "python -m procedures.cli [OPTIONS]", ""
-    )
+    assert command.stdout.partition("Commands")[2] == module.stdout.partition("Commands")[2] != ""
 
 
 def test_a_strangers_package_is_refused_and_named(tmp_path: Path) -> None:
