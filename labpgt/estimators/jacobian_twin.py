@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from scipy.linalg.blas import sger
 
 from labpgt.estimators.base import Batch, Step, StepReport, differences
 from labpgt.estimators.node import Node, slope
@@ -60,7 +61,8 @@ class JacobianTwin(Node):
         rate = np.float32(self.config.twin_rate)
         for half, move in zip(pairs.half, moved, strict=True):
             error = move - self.jacobian @ half
-            self.jacobian += np.outer(rate / (half @ half) * error, half)
+            # In place: BLAS sees the transpose, which is in Fortran's order. jacobian += step · error ⊗ half
+            sger(rate / (half @ half), half, error, a=self.jacobian.T, overwrite_a=True)
 
         gradient = pairs.gradients @ self.jacobian if trusted else slope(difference, pairs.half)
         drives.backward(torch.from_numpy(gradient / np.float32(len(gradient))))  # type: ignore[no-untyped-call]

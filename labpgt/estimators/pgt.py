@@ -1,5 +1,7 @@
 """Perturbative gradient training: all parameters at once, one scalar back."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -59,9 +61,9 @@ class Pgt(PairEstimator):
             rows = self.pairs(batch, self.delta, seed, Purpose.TRAIN)
             yield ShotsTaken(rows)
             difference = differences(rows)
-            where, values = self._perturbation
-            values *= difference.mean() / (2 * self.delta * count)
-            self.network.gradient[where] += values
+            where, change = self._perturbation  # change = delta PM
+            change *= difference.mean() / (2 * self.delta**2 * count)
+            self.network.gradient[where] += change
             loss += float(rows["loss"].mean())
             square += float(difference @ difference) / len(difference)
         return StepReport(loss / count, (square / count) ** 0.5)
@@ -70,14 +72,21 @@ class Pgt(PairEstimator):
         """A ± pair of every sample with one perturbation of the parameters."""
         network, config = self.network, self.config
         draw = generator(self.seed, seed, Draw.PERTURBATION)
-        where, values = draw_perturbation(network.values.size, config.perturbation_range, config.dropout, draw)
+        where, change = draw_perturbation(network.values.size, config.perturbation_range, config.dropout, draw)
+        change *= np.float32(delta)
         before = network.values[where].copy()
-        change = values * np.float32(delta)
+
+        def move(side: Callable[..., NDArray[np.float32]]) -> None:
+            if isinstance(where, slice):  # in place: temporaries of all parameters fall out of the cache
+                side(before, change, out=network.values)
+            else:
+                network.values[where] = side(before, change)
+
         drives = np.empty((2 * len(batch.samples), self.taker.symbols), np.float32)
         with torch.inference_mode():
-            network.values[where] = before + change
+            move(np.add)
             drives[0::2] = network.encode(batch.x).numpy()
-            network.values[where] = before - change
+            move(np.subtract)
             drives[1::2] = network.encode(batch.x).numpy()
         # As they were while the device works: it may fail, and a replay ends in the middle of a pair.
         network.values[where] = before
@@ -92,10 +101,10 @@ class Pgt(PairEstimator):
             delta=delta,
         )
         # The readout is perturbed too: each half is read through the parameters it was driven with.
-        network.values[where] = before - change
+        move(np.subtract)
         self.read(rows[1::2], batch.targets)
-        network.values[where] = before + change
+        move(np.add)
         self.read(rows[0::2], batch.targets)
         network.values[where] = before
-        self._perturbation = where, values
+        self._perturbation = where, change
         return rows
