@@ -154,7 +154,7 @@ class TrainingConfig(_Section):
         default=None, description="Stop after an epoch whose training loss is this low.", examples=[0.0221]
     )
     seed: int = Field(default=0, ge=0, le=2**63 - 1, description="Seed of everything random: same seed, same run.")
-    delta: PositiveFloat | Literal["auto"] = Field(
+    delta: Annotated[float, Field(ge=1e-5)] | Literal["auto"] = Field(
         default="auto", description='Size of a perturbation; "auto" measures the noise and stays well above it.'
     )
     directions: PositiveInt = Field(default=1, description="Perturbation directions per sample (pgt and node).")
@@ -233,10 +233,11 @@ def from_toml_text(text: str) -> Config:
     return _checked(_parsed(text, "the configuration text"), "configuration text")
 
 
-def to_toml(config: Config) -> str:
+def to_toml(config: Config, device_descriptions: Mapping[str, str] | None = None) -> str:
     """Return the configuration as TOML with every default, each key under a comment that says what it does.
 
-    What is not set appears as a comment with an example. `from_toml_text` reads back an equal configuration.
+    The comments of a device's own settings are the device's: `device_descriptions`, by setting. What is not set appears
+    as a comment with an example. `from_toml_text` reads back an equal configuration.
     """
     document = tomlkit.document()
     for name, section in config:
@@ -251,6 +252,8 @@ def to_toml(config: Config) -> str:
             else:
                 table.add(key, _inline(value))
         for key, value in (section.model_extra or {}).items():
+            if description := (device_descriptions or {}).get(key):
+                table.add(tomlkit.comment(description))
             table.add(key, _inline(value))
         document.add(name, table)
     return document.as_string()

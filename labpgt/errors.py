@@ -3,6 +3,8 @@
 The command line prints the message without a traceback and leaves with the class's exit code.
 """
 
+from typing import Any
+
 
 class LabpgtError(Exception):
     """Base of every error that labpgt raises on purpose."""
@@ -20,6 +22,8 @@ class DeviceFault(LabpgtError):
     """A device is absent, ill, or answered with something that is not a response."""
 
     exit_code = 3
+    answered: Any = None
+    """Rows of the shots that were answered before the fault in the same request; whole pairs, without losses."""
 
 
 class RunAborted(LabpgtError):

@@ -112,14 +112,14 @@ RESULTS: Mapping[str, str] = {
     "calibration_shots": "shots for scale, noise and delta",
     "baseline_shots": "shots for the readout-only baseline",
     "evaluation_shots": "shots for losses and accuracies",
-    "epochs": "whole passes through the training part",
-    "train_loss": "loss on the training part at the end",
+    "epochs": "passes through the training part",
+    "train_loss": "loss on the training part at the end (of the last pass's shots unless evaluation is full)",
     "test_loss": "loss on the test part at the end",
     "train_accuracy": "accuracy on the training part at the end",
     "test_accuracy": "accuracy on the test part at the end",
     "wall_s": "seconds from start to end",
     "device_s": "seconds inside the device",
-    "logging_s": "seconds inside the session writer",
+    "logging_s": "seconds inside the session writer and other subscribers",
     "overhead_us_per_shot": "microseconds a training shot outside device and logging",
 }
 """Scalars a run may measure, with what each means. All are float64 in the file; NaN means not measured."""

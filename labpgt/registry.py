@@ -51,10 +51,19 @@ def complete_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises `InputError` for what is wrong with them. A class without such a model checks its settings when it is made.
     """
+    model = _settings_model(name)
+    return dict(settings) if model is None else validated(model, settings, "device").model_dump(mode="json")
+
+
+def setting_descriptions(name: str) -> dict[str, str]:
+    """Return what each setting of a device does, in its model's words."""
+    model = _settings_model(name)
+    return {} if model is None else {key: field.description or "" for key, field in model.model_fields.items()}
+
+
+def _settings_model(name: str) -> type[BaseModel] | None:
     model = None if name.startswith("replay:") else getattr(device_class(name), "Config", None)
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return dict(settings)
-    return validated(model, settings, "device").model_dump(mode="json")
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
 
 
 def make_device(name: str, settings: Mapping[str, Any]) -> Reservoir:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from labpgt.config import Config
 from labpgt.device import Differentiable, Setting, checked_drives
 from labpgt.errors import DeviceFault, InputError, LabpgtError, RunAborted
-from labpgt.events import EpochDone, Event, RunStopped, ShotsTaken, Status
+from labpgt.events import EpochDone, Event, RunStopped, ShotsTaken, Status, StepDone
 from labpgt.registry import make_device, registered
 from labpgt.session import Session
 from labpgt.tasks import Dataset
@@ -170,9 +170,10 @@ def replay(
 ) -> Iterator[Event | Verdict]:
     """Train against the recording: yields the run's events, and the `Verdict` last.
 
-    Every drive must be what was recorded, every recorded loss must come out again, and the parameters after each epoch
-    and at the end must hash to what was recorded. Raises `ReplayMismatch` at the first that does not, `RunAborted` when
-    `stop()` gives a reason. `tolerance` is zero on the recording machine unless given, `ELSEWHERE` on any other.
+    Every drive must be what was recorded; every recorded loss, update and result must come out again, and the
+    parameters after each epoch and at the end must hash to what was recorded. Raises `ReplayMismatch` at the first that
+    does not, `RunAborted` when `stop()` gives a reason. `tolerance` is zero on the recording machine unless given,
+    `ELSEWHERE` on any other, where only drives and losses are compared.
     """
     if dataset.sha256 != session.provenance.get("dataset_sha256"):
         raise InputError(
@@ -181,7 +182,7 @@ def replay(
         )
     if tolerance is None:
         tolerance = 0.0 if same_machine(session) else ELSEWHERE
-    hashes = {int(row["epoch"]): row["parameters_sha256"].decode() for row in session.epochs()}
+    steps, epochs = session.steps(), session.epochs()
     shots, matched = 0, 0
     with ReplayReservoir(session.path, tolerance, _model(config)) as reservoir:
         trainer = Trainer(config, reservoir, dataset)
@@ -192,21 +193,27 @@ def replay(
                     first = int(event.rows["index"][0])
                     _compare(event.rows, reservoir.recorded(first, first + len(event.rows)), tolerance)
                     shots += len(event.rows)
+                elif isinstance(event, StepDone) and not tolerance:
+                    step = int(event.row["step"])
+                    _compare_record(f"update {step}", event.row, steps[step : step + 1])
                 elif isinstance(event, EpochDone) and not tolerance:
                     epoch = int(event.row["epoch"])
-                    if epoch in hashes:
-                        _compare_hash(
-                            f"after epoch {epoch + 1}", event.row["parameters_sha256"].item().decode(), hashes[epoch]
-                        )
-                        matched += 1
+                    _compare_record(f"epoch {epoch + 1}", event.row, epochs[epoch : epoch + 1])
+                    matched += len(epochs[epoch : epoch + 1])
                 yield event
                 if not isinstance(event, RunStopped):
                     continue
+                if not tolerance:
+                    _compare_results(event.results, session.results)
                 if event.status is Status.ABORTED:
                     raise RunAborted(f"replay of {session.path} stopped by {event.reason} after {shots} shots")
                 if shots < session.n_shots:
                     raise ReplayMismatch(f"replay is done after {shots} shots, {session.n_shots} are recorded")
         except RecordingEnded:
+            if session.status is Status.SUCCESS:
+                raise ReplayMismatch(
+                    f"the run ended in success, but its recording ends after {session.n_shots} shots: shots are missing"
+                ) from None
             # Runs that were aborted, failed or crashed end where their last shot is.
             note = f"to the last recorded shot of a run with status {session.status}"
             shots = session.n_shots
@@ -242,6 +249,23 @@ def _compare(rows: NDArray[np.void], recorded: NDArray[np.void], tolerance: floa
             f"shot {rows['index'][i]} differs: {column} was recorded as {recorded[column][i]:.9g}, "
             f"replay computes {rows[column][i]:.9g}"
         )
+
+
+def _compare_record(what: str, computed: NDArray[np.void], recorded: NDArray[np.void]) -> None:
+    """Compare a step or an epoch with its recorded row, if the run got so far; its time is another."""
+    for row in recorded:
+        for column in (name for name in recorded.dtype.names or () if name != "time"):
+            new, old = computed[column].item(), row[column].item()
+            if new != old and not (new != new and old != old):  # NaN is equal to NaN here
+                raise ReplayMismatch(f"{what} differs: {column} was recorded as {old!r}, replay computes {new!r}")
+
+
+def _compare_results(computed: Mapping[str, float], recorded: Mapping[str, float]) -> None:
+    for key in recorded.keys() - {"wall_s", "device_s", "logging_s", "overhead_us_per_shot"}:
+        if computed.get(key) != recorded[key]:
+            raise ReplayMismatch(
+                f"the results differ: {key} was recorded as {recorded[key]:.9g}, replay computes {computed.get(key)}"
+            )
 
 
 def _compare_hash(when: str, computed: str, recorded: str) -> None:

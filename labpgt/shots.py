@@ -2,6 +2,8 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +11,17 @@ from numpy.typing import NDArray
 from labpgt.device import Reservoir, Seekable
 from labpgt.errors import DeviceFault, LabpgtError
 from labpgt.events import Purpose, shot_dtype
+
+
+@contextmanager
+def device_errors(doing: str) -> Iterator[None]:
+    """Turn whatever a device raises into a `DeviceFault` that says what was being done."""
+    try:
+        yield
+    except LabpgtError:
+        raise
+    except Exception as error:
+        raise DeviceFault(f"{doing} failed: {type(error).__name__}: {error}") from error
 
 
 class ShotTaker:
@@ -69,29 +82,33 @@ class ShotTaker:
         rows["loss"] = np.nan
         rows["flags"] = 0
         size = self._batch or len(rows)
-        for start in range(0, len(rows), size):
-            self._expose(rows[start : start + size])
+        done = 0
+        try:
+            for done in range(0, len(rows), size):
+                self._expose(rows[done : done + size])
+        except DeviceFault as fault:
+            fault.answered = rows[: done - done % 2 if rows["sign"][0] else done]
+            self.taken[purpose] += len(fault.answered)
+            raise
         self.taken[purpose] += len(rows)
         return rows
 
     def _expose(self, rows: NDArray[np.void]) -> None:
         name = self.reservoir.name
-        if self._seek is not None:
-            self._seek(self.index)
         began = time.time()
         clock = time.perf_counter()
-        try:
-            responses = self.reservoir.forward(rows["drive"].astype(np.float64))
-        except LabpgtError:
-            raise
-        except Exception as error:
-            raise DeviceFault(f"{name}: shot {self.index} failed: {type(error).__name__}: {error}") from error
+        with device_errors(f"{name}: shot {self.index}"):
+            if self._seek is not None:
+                self._seek(self.index)
+            responses = np.asarray(self.reservoir.forward(rows["drive"].astype(np.float64)))
+            if responses.dtype.kind not in "fiu":
+                raise TypeError(f"responses of type {responses.dtype}, expected real numbers")
         duration = time.perf_counter() - clock
         self.device_s += duration
         expected = (len(rows), self.symbols, self.reservoir.n_nodes)
-        if np.shape(responses) != expected:
+        if responses.shape != expected:
             raise DeviceFault(
-                f"{name}: shot {self.index} came back with shape {np.shape(responses)}, expected {expected} "
+                f"{name}: shot {self.index} came back with shape {responses.shape}, expected {expected} "
                 "(shots, symbols, nodes); check the device's trigger and trace length"
             )
         rows["response"] = responses

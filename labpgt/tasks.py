@@ -123,18 +123,18 @@ def _split(task: TaskConfig, samples: _Samples, seed: int) -> tuple[NDArray[np.i
     counts = np.bincount(samples.y, minlength=len(names))
     where = f"task {task.name}, test_fraction = {task.test_fraction:g}"
     in_test = math.ceil(task.test_fraction * total)
-    for part, size, change in (("test", in_test, "Raise"), ("training", total - in_test, "Lower")):
-        if size < len(names):
-            raise InputError(
-                f"{where}: the {part} part has {size} of {total} samples, fewer than the {len(names)} classes. "
-                f"{change} task.test_fraction or add samples."
-            )
     rarest = int(counts.argmin())
     if counts[rarest] < 2:
         raise InputError(
             f'{where}: class "{names[rarest]}" has 1 sample, but one is needed in the training and one in the test '
             "part. Add samples of it or remove it."
         )
+    for part, size, change in (("test", in_test, "Raise"), ("training", total - in_test, "Lower")):
+        if size < len(names):
+            raise InputError(
+                f"{where}: the {part} part has {size} of {total} samples, fewer than the {len(names)} classes. "
+                f"{change} task.test_fraction or add samples."
+            )
     from sklearn.model_selection import train_test_split
 
     train, test = train_test_split(
@@ -178,7 +178,7 @@ def _read_csv(task: TaskConfig) -> _Samples:
             raise InputError(f'{path}, line {line}, column "{header[target]}": empty. Expected a class.')
         classes.append(row.pop(target))
         values.append([_number(path, line, *cell, delimiter) for cell in zip(names, row, strict=True)])
-    target_names = _class_names(path, header[target], classes)
+    target_names = _class_names(path, header[target], classes, names)
     index = {name: number for number, name in enumerate(target_names)}
     y = np.array([index[name] for name in classes], dtype=np.int64)
     return _Samples(np.array(values), y, tuple(names), target_names)
@@ -244,13 +244,13 @@ def _number(path: Path, line: int, column: str, cell: str, delimiter: str) -> fl
     return float(cell)
 
 
-def _class_names(path: Path, column: str, classes: list[str]) -> tuple[str, ...]:
+def _class_names(path: Path, column: str, classes: list[str], features: Sequence[str]) -> tuple[str, ...]:
     """Return the classes in alphabetical order, once they are known to be classes."""
     counts = Counter(classes)
     where = f'{path}, column "{column}"'
-    if column in counts:
+    if column in counts and any(map(_is_number, features)):
         raise InputError(
-            f"{where}: the first line holds a class where the target's name should be, so the header line seems to be "
+            f"{where}: the first line holds a class and numbers where names should be, so the header line seems to be "
             "missing. Expected the names of the columns."
         )
     if len(counts) == 1:

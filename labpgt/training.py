@@ -12,9 +12,9 @@ from threadpoolctl import threadpool_limits
 from labpgt.baselines import ridge_readout
 from labpgt.calibration import choose_delta, measure_responses
 from labpgt.config import Config, to_toml
-from labpgt.device import Reservoir
+from labpgt.device import Reservoir, Setting
 from labpgt.diagnosis import at_prior, likely_cause
-from labpgt.errors import InputError
+from labpgt.errors import DeviceFault, InputError
 from labpgt.estimators import ESTIMATORS, Batch, Estimator, PairEstimator, StepReport
 from labpgt.events import (
     EPOCH_DTYPE,
@@ -35,7 +35,7 @@ from labpgt.losses import Loss
 from labpgt.network import build_network
 from labpgt.optimizers import build_optimizer, build_scheduler
 from labpgt.rng import Draw, generator
-from labpgt.shots import ShotTaker
+from labpgt.shots import ShotTaker, device_errors
 from labpgt.tasks import Dataset
 
 EVALUATION_BLOCK = 64
@@ -67,10 +67,6 @@ class Trainer:
             raise InputError(
                 f"network.symbols = {config.network.symbols}: {reservoir.name} takes at most {reservoir.max_symbols}"
             )
-        # The number of threads decides the order of sums in torch and BLAS, so it is part of what a run depends on.
-        # For arrays as small as these, one thread is the fastest too.
-        torch.set_num_threads(training.threads)
-        threadpool_limits(training.threads, user_api="blas")
         self.config = config
         self.dataset = dataset
         self.reservoir = reservoir
@@ -91,6 +87,11 @@ class Trainer:
         self.x = torch.from_numpy(dataset.train_x)
         self.targets = self.loss.targets(dataset.train_y)
         self.prior = self.loss.prior(dataset.train_y)
+        first = min(training.batch, len(self.x)) * self.estimator.shots_per_sample
+        if training.max_shots is not None and training.max_shots < first:
+            raise InputError(
+                f"training.max_shots = {training.max_shots}: one update costs {first} shots; give at least that"
+            )
         self.steps_per_epoch = -(-len(dataset.train_x) // training.batch)
         self.shots_per_epoch = len(dataset.train_x) * self.estimator.shots_per_sample
         updates = -(-self.planned_shots() * self.steps_per_epoch // self.shots_per_epoch)
@@ -105,39 +106,63 @@ class Trainer:
         return min(planned, self.config.training.max_shots or planned)
 
     def events(self, stop: Callable[[], str | None] = lambda: None) -> Iterator[Event]:
-        """Run, yielding what happens. `stop()` is asked between steps; a reason ends the run as aborted.
+        """Run, yielding what happens. `stop()` is asked between steps, and between device calls outside training; a
+        reason ends the run as aborted.
 
         A ± pair is never torn: a step is whole or not begun. Exceptions (`DeviceFault` above all) pass through; the
         caller, who owns device and file, words the end of such a run with `stopped`.
         """
-        for event in self._events(stop):
-            began = time.perf_counter()
-            yield event
-            self._outside_s += time.perf_counter() - began
+        # The number of threads decides the order of sums in torch and BLAS, so it is part of what a run depends on.
+        # For arrays as small as these, one thread is the fastest too.
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.config.training.threads)
+        try:
+            with threadpool_limits(self.config.training.threads, user_api="blas"):
+                yield from self._timed(stop)
+        finally:
+            torch.set_num_threads(before)
+
+    def _timed(self, stop: Callable[[], str | None]) -> Iterator[Event]:
+        try:
+            for event in self._events(stop):
+                began = time.perf_counter()
+                yield event
+                self._outside_s += time.perf_counter() - began
+                if isinstance(event, ShotsTaken) and event.rows["purpose"][0] != Purpose.TRAIN and (asked := stop()):
+                    yield self.stopped(Status.ABORTED, asked)
+                    return
+        except DeviceFault as fault:
+            if fault.answered is not None and len(fault.answered):
+                yield ShotsTaken(fault.answered)
+            raise
 
     def _events(self, stop: Callable[[], str | None]) -> Iterator[Event]:
         self._began = time.perf_counter()
         yield self._started()
         yield from self._prepare()
-        reason = ""
-        epoch = 0
-        while not reason:
+        for epoch in range(self.config.training.epochs):
             finished = yield from self._epoch(epoch, stop)
-            if finished:
-                epoch += 1
-            reason = self._reason_to_end(epoch, stop, finished)
-        aborted = stop() is not None
-        yield self.stopped(Status.ABORTED if aborted else Status.SUCCESS, reason)
+            if asked := stop():
+                yield self.stopped(Status.ABORTED, asked)
+                return
+            if reason := self._reason_to_end(finished):
+                break
+        if self._results["train_loss"] > self.prior:
+            yield RunWarning(
+                f"the run ends at a training loss of {self._results['train_loss']:.4f}, above that of always "
+                f"predicting the class frequencies ({self.prior:.4f}): it has not learned yet. Train longer, or change "
+                "training.learning_rate or training.estimator"
+            )
+        yield self.stopped(Status.SUCCESS, reason or f"training.epochs = {self.config.training.epochs} done")
 
-    def _reason_to_end(self, epochs: int, stop: Callable[[], str | None], finished: bool) -> str:
+    def _reason_to_end(self, finished: bool) -> str:
+        """Return why the run ends before its last epoch, or nothing."""
         training = self.config.training
-        if asked := stop():
-            return asked
         if not finished:
             return f"training.max_shots = {training.max_shots} reached"
         if training.target_loss is not None and self._results["train_loss"] <= training.target_loss:
             return f"training.target_loss = {training.target_loss:g} reached"
-        return f"training.epochs = {training.epochs} done" if epochs >= training.epochs else ""
+        return ""
 
     def _prepare(self) -> Generator[Event, None, None]:
         """Calibrate, and measure the baselines on the untrained network."""
@@ -226,15 +251,12 @@ class Trainer:
         if how == "full":
             train = yield from self._measure(data.train_x, data.train_y, Purpose.EVALUATION, epoch)
             results |= {"train_loss": train.loss, "train_accuracy": train.accuracy}
-            if at_prior(train.loss, self.prior, train.outputs):
-                cause = likely_cause(self.network, self.x, train.responses)
-                yield RunWarning(
-                    f"after epoch {epoch + 1} the training loss {train.loss:.4f} is that of always predicting the "
-                    f"class frequencies ({self.prior:.4f}) and the output is constant. Likely cause: {cause}"
-                )
+            yield from self._warn_at_prior(epoch, train, data.train_x, data.train_y)
         if how in ("full", "test"):
             test = yield from self._measure(data.test_x, data.test_y, Purpose.EVALUATION, epoch)
             results |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
+            if how == "test":
+                yield from self._warn_at_prior(epoch, test, data.test_x, data.test_y)
         self._results |= results
         row = np.zeros((), EPOCH_DTYPE)
         row["epoch"] = epoch
@@ -246,6 +268,17 @@ class Trainer:
         row["time"] = time.time()
         yield Checkpoint(self.taker.index, step, epoch, self.network.values.copy())
         yield EpochDone(row)
+
+    def _warn_at_prior(
+        self, epoch: int, measured: Measurement, x: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> Iterator[Event]:
+        prior = self.loss.prior(labels)
+        if at_prior(measured.loss, prior, measured.outputs):
+            cause = likely_cause(self.network, torch.from_numpy(x), measured.responses)
+            yield RunWarning(
+                f"after epoch {epoch + 1} the loss {measured.loss:.4f} is that of always predicting the class "
+                f"frequencies ({prior:.4f}) and the output is constant. Likely cause: {cause}"
+            )
 
     def _measure(
         self, x: NDArray[np.float32], labels: NDArray[np.int64], purpose: Purpose, epoch: int
@@ -272,11 +305,16 @@ class Trainer:
 
     def _started(self) -> RunStarted:
         data = self.dataset
+        with device_errors(f"{self.reservoir.name}: reading its settings"):
+            settings = {name: Setting(*setting) for name, setting in self.reservoir.settings().items()}
+            for name, setting in settings.items():
+                if not isinstance(setting.value, float | int | bool | str):
+                    raise TypeError(f"{name} is {setting.value!r}, expected a number or a text")
         return RunStarted(
             time=time.time(),
             config_toml=to_toml(self.config),
             device=self.reservoir.name,
-            settings=dict(self.reservoir.settings()),
+            settings=settings,
             symbols=self.config.network.symbols,
             nodes=self.reservoir.n_nodes,
             drive_limits=self.reservoir.drive_limits,

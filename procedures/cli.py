@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="labpgt",
-    help="Train deep networks through physical devices, shot by shot.\n\nStart with `labpgt train`: it trains a "
-    "network with a simulated magnonic ring inside and writes every shot into a session file under sessions/.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,6 +22,28 @@ app = typer.Typer(
 )
 
 _CTRL_C = 130
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"labpgt {version('labpgt')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train deep networks through physical devices, shot by shot.
+
+    Start with `labpgt train`: it trains a network with a simulated magnonic ring inside and writes every shot into a
+    session file under sessions/.
+    """
+
 
 SessionFile = Annotated[Path, typer.Argument(metavar="FILE.h5", help="A session file.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
@@ -79,6 +99,7 @@ def train(
     Exit codes: 0 done, 2 bad input, 3 device fault, 4 aborted, 5 storage fault.
     """
     from labpgt.config import load_config, to_toml
+    from labpgt.registry import setting_descriptions
     from procedures.train import with_device_defaults
 
     given = list(overrides or [])
@@ -93,7 +114,7 @@ def train(
         given.append(f"training.seed={seed}")
     config = with_device_defaults(load_config(config_file, given))
     if print_config:
-        sys.stdout.write(to_toml(config))
+        sys.stdout.write(to_toml(config, setting_descriptions(config.device.name)))
         return
     _train(config, as_json)
 
@@ -108,7 +129,13 @@ def _train(config: "Config", as_json: bool) -> None:
 
     path = default_path(config)
     with ConsoleWatcher(Console(stderr=True), f"session file: {path}") as watcher, Queued(watcher) as queued:
-        last = run(config, path, [queued])
+        try:
+            last = run(config, path, [queued])
+        except LabpgtError as error:
+            if as_json and not isinstance(error, InputError):
+                status = Status.ABORTED if isinstance(error, RunAborted) else Status.FAILED
+                _print_json({"status": str(status), "reason": str(error), "session": str(path)})
+            raise
     report = summary(config, path, last)
     if as_json:
         _print_json(report)

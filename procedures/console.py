@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from labpgt.events import (
@@ -39,14 +39,16 @@ class ConsoleWatcher:
         self._planned = 0
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} shots"),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(),  # of an unknown number, too, while the device is calibrated
             TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
             TextColumn("left"),
-            TimeRemainingColumn(),
             console=console,
             transient=True,
+            # Nobody else prints during a run, and the process's streams are not this display's to replace.
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._task: TaskID | None = None
         self._rate = 0.0
@@ -111,15 +113,15 @@ class ConsoleWatcher:
         self._show(description="training", completed=shots, total=self._planned, figures=self._figures())
         if not self.console.is_terminal and now - self._last_line > PLAIN_INTERVAL_S:
             self._last_line = now
-            left = (self._planned - shots) / self._rate if self._rate else float("nan")
-            self._say(f"{shots}/{self._planned} shots, {self._figures()}, about {left:.0f} s left")
+            left = f", about {(self._planned - shots) / self._rate:.0f} s left" if self._rate else ""
+            self._say(f"{shots}/{self._planned} shots, {self._figures()}{left}")
 
     def _figures(self) -> str:
         parts = []
         if self._loss == self._loss:
             parts.append(f"loss {self._loss:.4f}")
         if self._accuracy == self._accuracy:
-            parts.append(f"test accuracy {self._accuracy:.1%}")
+            parts.append(f"test {self._accuracy:.1%}")
         if self._rate:
             parts.append(f"{self._rate:,.0f} shots/s")
         return ", ".join(parts)

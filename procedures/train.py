@@ -1,8 +1,9 @@
 """One run from configuration to closed file: open the device, train, write, and always end safe."""
 
+import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -26,6 +27,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.reason: str | None = None
         self._at_once = False
+        self._shielded = False
 
     def __call__(self) -> str | None:
         """Return why the run should stop, or None."""
@@ -44,14 +46,19 @@ class StopRequest:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def shield(self) -> None:
+        """From now on only note signals: nothing may interrupt making the device safe."""
+        self._shielded = True
+
     def _asked(self, number: int, _frame: FrameType | None) -> None:
         if self.reason is not None:
-            # Once only: a third press must not interrupt making the device safe.
-            if not self._at_once:
+            if not self._at_once and not self._shielded:
                 self._at_once = True
                 raise KeyboardInterrupt
             return
         self.reason = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        # Straight to the descriptor: a handler must not enter a stream that it may have interrupted.
+        os.write(2, b"\nlabpgt: stopping after the step in hand; once more stops at once\n")
 
 
 def default_path(config: Config) -> Path:
@@ -94,7 +101,7 @@ def run(
 
     with writer, stop.on_signals():
         try:
-            with opened(reservoir):
+            with opened(reservoir, stop.shield):
                 trainer = Trainer(config, reservoir, dataset)
                 for event in trainer.events(stop):
                     if isinstance(event, RunStopped):
@@ -116,8 +123,8 @@ def run(
 
 
 @contextmanager
-def opened(device: Device) -> Iterator[None]:
-    """Open a device, and leave it safe and closed on every way out.
+def opened(device: Device, leaving: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Open a device, and leave it safe and closed on every way out; `leaving` is called before that begins.
 
     Raises `DeviceFault` when it cannot be opened, made safe or closed. An error on the way out never hides the one
     that led there: it becomes a note of it.
@@ -134,9 +141,11 @@ def opened(device: Device) -> Iterator[None]:
             ) from error
         yield
     except BaseException as error:
+        leaving()
         for problem in _release(device):
             error.add_note(problem)
         raise
+    leaving()
     if problems := _release(device):
         raise DeviceFault("; ".join(problems))
 
@@ -147,7 +156,7 @@ def _release(device: Device) -> list[str]:
     for doing, action in (("making it safe", device.make_safe), ("closing it", device.close)):
         try:
             action()
-        except Exception as error:
+        except BaseException as error:
             problems.append(
                 f"{device.name}: {doing} failed: {type(error).__name__}: {error}; make sure by hand that its RF is off"
             )

@@ -6,6 +6,7 @@ from labpgt.device import Differentiable
 from labpgt.errors import InputError
 from labpgt.estimators.base import Batch, Estimator, Step, StepReport
 from labpgt.events import ShotsTaken
+from labpgt.shots import device_errors
 
 
 class Readout(Estimator):
@@ -54,6 +55,8 @@ class Backprop(Estimator):
         gradients = self.read_exactly(rows, batch.targets)
         yield ShotsTaken(rows)
         cotangents = gradients.numpy().astype("f8").reshape(rows["response"].shape)
-        pulled = self._reservoir.vjp(rows["drive"].astype("f8"), cotangents)
-        drives.backward(torch.from_numpy(pulled / len(rows)).float())  # type: ignore[no-untyped-call]
+        with device_errors(f"{self.taker.reservoir.name}: differentiating shot {rows['index'][0]}"):
+            pulled = self._reservoir.vjp(rows["drive"].astype("f8"), cotangents)
+        if drives.requires_grad:  # pre-layers may have nothing to train
+            drives.backward(torch.from_numpy(pulled / len(rows)).float())  # type: ignore[no-untyped-call]
         return StepReport(float(rows["loss"].mean()))

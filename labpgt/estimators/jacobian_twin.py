@@ -65,5 +65,6 @@ class JacobianTwin(Node):
             sger(rate / (half @ half), half, error, a=self.jacobian.T, overwrite_a=True)
 
         gradient = pairs.gradients @ self.jacobian if trusted else slope(difference, pairs.half)
-        drives.backward(torch.from_numpy(gradient / np.float32(len(gradient))))  # type: ignore[no-untyped-call]
+        if drives.requires_grad:  # pre-layers may have nothing to train
+            drives.backward(torch.from_numpy(gradient / np.float32(len(gradient))))  # type: ignore[no-untyped-call]
         return StepReport(float(pairs.rows["loss"].mean()), float(np.sqrt(np.mean(difference**2))), self.cosine)

@@ -54,7 +54,8 @@ class Node(PairEstimator):
             gradient += slope(difference, pairs.half) / count
             loss += float(pairs.rows["loss"].mean())
             square += float(difference @ difference) / len(difference)
-        drives.backward(torch.from_numpy(gradient / len(gradient)))  # type: ignore[no-untyped-call]
+        if drives.requires_grad:  # pre-layers may have nothing to train
+            drives.backward(torch.from_numpy(gradient / len(gradient)))  # type: ignore[no-untyped-call]
         if count > 1:  # each direction added the whole readout gradient
             self.network.gradient[self.network.readout_mask] /= count
         return StepReport(loss / count, (square / count) ** 0.5)

@@ -124,7 +124,7 @@ LIMITS = [
     ("training.target_loss", 1e-9, 0.0, "must be greater than 0"),
     ("training.seed", 2**63 - 1, 2**63, "must be at most 9223372036854775807"),
     ("training.seed", 0, -1, "must be at least 0"),
-    ("training.delta", 1e-9, 0.0, 'must be greater than 0 or "auto"'),
+    ("training.delta", 1e-5, 0.0, 'must be at least 1e-05 or "auto"'),
     ("training.directions", 1, 0, "must be at least 1"),
     ("training.perturbation_range", 127, 128, "must be at most 127"),
     ("training.perturbation_range", 1, 0, "must be at least 1"),
@@ -339,7 +339,7 @@ def configs() -> st.SearchStrategy[Config]:
             scheduler_options=options,
             max_shots=st.none() | st.integers(1, 2**63 - 1),
             seed=st.integers(0, 2**63 - 1),
-            delta=st.just("auto") | numbers(0, 1),
+            delta=st.just("auto") | numbers(1e-5, 1),
         ),
         session=st.builds(SessionConfig, file=st.none() | texts(), flush_ms=numbers(0, 1000)),
     )

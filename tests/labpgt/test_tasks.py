@@ -306,8 +306,8 @@ def cell(line: int, column: int, value: str) -> Callable[[list[list[str]]], None
         (lambda rows: rows.__delitem__(slice(1, None)), ": only a header line. Expected one line for each sample"),
         (cell(6, 2, '"rose'), ", line 31: not a valid CSV line: unexpected end of data."),
         (
-            cell(1, 2, "rose"),
-            ', column "rose": the first line holds a class where the target\'s name should be, so the header line',
+            lambda rows: rows.__delitem__(0),
+            ": the first line holds a class and numbers where names should be, so the header line seems to be missing.",
         ),
     ],
 )
@@ -382,3 +382,9 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     assert refusal(TaskConfig(name="csv", path=str(tmp_path))) == (
         f"cannot read task.path = {tmp_path}: Is a directory. Check the path."
     )
+
+
+def test_a_target_may_be_named_like_one_of_its_classes(csv_task: Callable[..., TaskConfig]) -> None:
+    rows = flowers()
+    rows[0][2] = rows[1][2]
+    assert rows[0][2] in load_dataset(csv_task(rows), 0).target_names

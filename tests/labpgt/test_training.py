@@ -212,7 +212,6 @@ def test_without_evaluation_the_running_loss_stands_in() -> None:
         ({"epochs": 2}, "training.epochs = 2 done", 480),
         ({"epochs": 9, "max_shots": 100}, "training.max_shots = 100 reached", 96),
         ({"epochs": 9, "max_shots": 240}, "training.max_shots = 240 reached", 240),
-        ({"epochs": 9, "max_shots": 15}, "training.max_shots = 15 reached", 0),
         ({"epochs": 1, "max_shots": 1000}, "training.epochs = 1 done", 240),
         ({"epochs": 9, "target_loss": 10.0, **FULL}, "training.target_loss = 10 reached", 240),
         ({"epochs": 9, "target_loss": 10.0}, "training.target_loss = 10 reached", 240),
