@@ -198,17 +198,23 @@ def replay(
                     _compare_record(f"update {step}", event.row, steps[step : step + 1])
                 elif isinstance(event, EpochDone) and not tolerance:
                     epoch = int(event.row["epoch"])
+                    for row in epochs[epoch : epoch + 1]:
+                        _compare_hash(
+                            f"after epoch {epoch + 1}",
+                            event.row["parameters_sha256"].item().decode(),
+                            row["parameters_sha256"].decode(),
+                        )
+                        matched += 1
                     _compare_record(f"epoch {epoch + 1}", event.row, epochs[epoch : epoch + 1])
-                    matched += len(epochs[epoch : epoch + 1])
                 yield event
                 if not isinstance(event, RunStopped):
                     continue
-                if not tolerance:
-                    _compare_results(event.results, session.results)
                 if event.status is Status.ABORTED:
                     raise RunAborted(f"replay of {session.path} stopped by {event.reason} after {shots} shots")
                 if shots < session.n_shots:
                     raise ReplayMismatch(f"replay is done after {shots} shots, {session.n_shots} are recorded")
+                if not tolerance:
+                    _compare_results(event.results, session.results)
         except RecordingEnded:
             if session.status is Status.SUCCESS:
                 raise ReplayMismatch(

@@ -13,7 +13,7 @@ from labpgt.baselines import ridge_readout
 from labpgt.calibration import choose_delta, measure_responses
 from labpgt.config import Config, to_toml
 from labpgt.device import Reservoir, Setting
-from labpgt.diagnosis import at_prior, likely_cause
+from labpgt.diagnosis import PRIOR_BAND, at_prior, likely_cause
 from labpgt.errors import DeviceFault, InputError
 from labpgt.estimators import ESTIMATORS, Batch, Estimator, PairEstimator, StepReport
 from labpgt.events import (
@@ -147,7 +147,7 @@ class Trainer:
                 return
             if reason := self._reason_to_end(finished):
                 break
-        if self._results["train_loss"] > self.prior:
+        if self._results["train_loss"] > (1 + PRIOR_BAND) * self.prior:
             yield RunWarning(
                 f"the run ends at a training loss of {self._results['train_loss']:.4f}, above that of always "
                 f"predicting the class frequencies ({self.prior:.4f}): it has not learned yet. Train longer, or change "

@@ -134,7 +134,9 @@ def _train(config: "Config", as_json: bool) -> None:
         except LabpgtError as error:
             if as_json and not isinstance(error, InputError):
                 status = Status.ABORTED if isinstance(error, RunAborted) else Status.FAILED
-                _print_json({"status": str(status), "reason": str(error), "session": str(path)})
+                _print_json(
+                    {"status": str(status), "reason": str(error), "session": str(path) if path.exists() else None}
+                )
             raise
     report = summary(config, path, last)
     if as_json:

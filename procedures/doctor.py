@@ -27,12 +27,16 @@ def doctor() -> dict[str, Any]:
         devices.append({"name": name, "class": entry.value, "error": error})
     checks = [vars(check) for check in collect()]
     foreign = foreign_packages()
+    versions = {name: _version(name) for name in LIBRARIES}
     return {
-        "ok": all(c["ok"] for c in checks) and not foreign and not any(d["error"] for d in devices),
+        "ok": all(versions.values())
+        and all(c["ok"] for c in checks)
+        and not foreign
+        and not any(d["error"] for d in devices),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": os.cpu_count(),
-        "versions": {name: _version(name) for name in LIBRARIES},
+        "versions": versions,
         "devices": devices,
         "checks": checks,
         "foreign_packages": foreign,
@@ -53,6 +57,9 @@ def print_report(report: dict[str, Any], console: Console) -> None:
         table.add_row(check["name"], _state(check["ok"]), escape(check["detail"]))
     # A pipe has no width, and a cell cut at 80 columns helps nobody.
     console.print(table, width=None if console.is_terminal else 1000)
+    for name, found in report["versions"].items():
+        if not found:
+            console.print(f"[red]mend:[/red] {name}: install labpgt again", highlight=False, soft_wrap=True)
     for problem in report["foreign_packages"]:
         console.print(f"[red]mend:[/red] {escape(problem)}", highlight=False, soft_wrap=True)
     for check in report["checks"]:

@@ -1,5 +1,8 @@
 """What the window's room answers to `labpgt doctor`; Qt is tried in a process of its own."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from gui import checks as module
@@ -34,7 +37,22 @@ def test_qt_that_does_not_start_is_reported(start: str, detail: str, monkeypatch
     (qt,) = module.checks()
     assert not qt.ok
     assert qt.detail.endswith(detail)
-    assert "libegl1" in qt.advice
+    assert qt.advice
+
+
+def test_the_library_that_cannot_be_loaded_is_named_by_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_START", "import sys; sys.exit(1)")
+    monkeypatch.setattr(module, "QT_LIBRARIES", {"libc.so.6": "libc6", "libnowhere.so.9": "libnowhere9"})
+    (qt,) = module.checks()
+    assert qt.advice.endswith("apt-get install libnowhere9")
+    monkeypatch.setattr(module, "QT_LIBRARIES", {"libc.so.6": "libc6"})
+    (qt,) = module.checks()
+    assert "DISPLAY" in qt.advice
+
+
+def test_set_up_installs_the_same_libraries() -> None:
+    script = (Path(module.__file__).parents[1] / ".ci" / "setup").read_text()
+    assert dict(re.findall(r"(lib\S+\.so\.\d+):([a-z0-9.+-]+)", script)) == module.QT_LIBRARIES
 
 
 def test_qt_that_hangs_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

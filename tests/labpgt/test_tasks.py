@@ -307,7 +307,7 @@ def cell(line: int, column: int, value: str) -> Callable[[list[list[str]]], None
         (cell(6, 2, '"rose'), ", line 31: not a valid CSV line: unexpected end of data."),
         (
             lambda rows: rows.__delitem__(0),
-            ": the first line holds a class and numbers where names should be, so the header line seems to be missing.",
+            ', column "tulip": the first line holds a class and numbers where names should be',
         ),
     ],
 )

@@ -44,3 +44,11 @@ def test_one_broken_part_is_enough(labpgt: Labpgt, monkeypatch: pytest.MonkeyPat
     done = labpgt("doctor")
     assert done.code == 1
     assert "a stranger's" in done.out
+
+
+def test_a_missing_library_is_not_in_order(labpgt: Labpgt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_module, "_version", lambda name: "" if name == "torch" else "1.0")
+    done = labpgt("doctor")
+    assert done.code == 1
+    assert "mend: torch:" in done.out
+    assert "in order" not in done.out

@@ -62,7 +62,7 @@ def test_a_second_signal_ends_it_at_once_and_a_third_changes_nothing(
     twice = [*AT_SHOT, 'device.signals=["SIGINT", "SIGINT"]', "--set", f"device.signal_in_make_safe={impatient}"]
     done = labpgt("train", bench, *twice, "--out", "run.h5", "--json")
     assert done.code == 4
-    assert done.out == ""
+    assert done.json["status"] == "aborted"
     assert "aborted at once" in done.err
     assert (tmp_path / "log").read_text().split() == ["open", "safe", "close"]
     with Session(Path("run.h5")) as session:

@@ -89,3 +89,41 @@ def test_missing_system_libraries_are_installed_first(checkout: Path) -> None:
     assert "libgl1" not in install.split(), "only what is missing"
     assert "libegl1" in said, "it says so"
     assert calls.index(install) < calls.index(INSTALL)
+
+
+def test_a_long_list_of_libraries_is_read_to_its_end(checkout: Path) -> None:
+    with (checkout / "libraries").open("a") as file:
+        file.writelines(f"\nlibfiller.so.{number} (libc6,x86-64)" for number in range(10_000))  # more than a pipe holds
+    code, calls, said = setup(checkout)
+    assert (code, calls[-1]) == (0, INSTALL), said
+    assert not any("apt-get" in call for call in calls)
+
+
+def test_libraries_that_cannot_be_installed_do_not_stop_it(checkout: Path) -> None:
+    (checkout / "libraries").write_text("")
+    for name in ("apt-get", "sudo"):
+        tool(checkout / "bin" / name, "exit 100")
+    code, calls, said = setup(checkout)
+    assert (code, calls[-1]) == (0, INSTALL), said
+    assert "going on without" in said
+
+
+@pytest.mark.parametrize("fault", ["interrupted", "copied"])
+def test_a_venv_that_cannot_be_trusted_is_made_again(fault: str, checkout: Path) -> None:
+    note = f'echo "python3.11 $*" >>"{checkout}/calls"'
+    fresh = f'[ "$2" != venv ] || {{ mkdir -p .venv/bin; cp "{checkout}/bin/new-python" .venv/bin/python; }}'
+    tool(checkout / "bin" / "new-python", f'echo "python $*" >>"{checkout}/calls"')
+    tool(checkout / "bin" / "python3.11", f"{note}\n{fresh}")
+    if fault == "interrupted":
+        tool(checkout / ".venv" / "bin" / "python", '[ "$3" != install ] || exit 130')
+        assert setup(checkout)[0] != 0
+    else:
+        assert setup(checkout)[0] == 0
+        stamp = checkout / ".venv" / "labpgt-setup"
+        stamp.write_text(stamp.read_text().replace(str(checkout), "/elsewhere"))
+    left_over = checkout / ".venv" / "half-unpacked"
+    left_over.touch()
+    code, calls, said = setup(checkout)
+    assert (code, calls[-1]) == (0, INSTALL), said
+    assert "python3.11 -m venv .venv" in calls
+    assert not left_over.exists()
