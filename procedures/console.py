@@ -9,7 +9,6 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from labpgt.events import (
     EpochDone,
@@ -164,16 +163,11 @@ def epoch_line(row: np.void) -> str:
 
 
 def print_summary(console: Console, report: Mapping[str, Any]) -> None:
-    """Print the end of a run as a small table."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    """Print the end of a run, a figure a line; a line is as long as it is, so that paths and hashes can be copied."""
     for label, key, form in _ROWS:
         value = report.get(key)
         if value is not None:
-            table.add_row(label, escape(form.format(value)))
-    # Elsewhere than on a terminal a line is as long as it is, so that paths and hashes can be found and copied.
-    console.print(table, width=None if console.is_terminal else 1000)
+            console.print(f"{label:<28}{form.format(value)}", highlight=False, markup=False, soft_wrap=True)
 
 
 _ROWS = (
