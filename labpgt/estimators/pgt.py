@@ -35,6 +35,42 @@ def draw_perturbation(
     return where, draw.integers(-limit, limit, len(where), endpoint=True).astype(np.float32)
 
 
+class Perturbation:
+    """One ±delta·PM on the parameters `values`, which it moves to either side and puts back bit for bit."""
+
+    def __init__(
+        self, values: NDArray[np.float32], delta: float, limit: int, dropout: float, draw: np.random.Generator
+    ) -> None:
+        self.values = values
+        self.delta = delta
+        self.where, self.change = draw_perturbation(values.size, limit, dropout, draw)
+        self.change *= np.float32(delta)
+        self._before = values[self.where].copy()
+
+    def plus(self) -> None:
+        """Set the parameters to theirs + delta·PM."""
+        self._move(np.add)
+
+    def minus(self) -> None:
+        """Set the parameters to theirs - delta·PM."""
+        self._move(np.subtract)
+
+    def undo(self) -> None:
+        """Set the parameters to what they were."""
+        self.values[self.where] = self._before
+
+    def add_gradient(self, gradient: NDArray[np.float32], difference: float) -> None:
+        """Add difference/(2 delta)·PM to the gradient, with difference = L+ - L-. Uses the perturbation up."""
+        self.change *= difference / (2 * self.delta**2)
+        gradient[self.where] += self.change
+
+    def _move(self, side: Callable[..., NDArray[np.float32]]) -> None:
+        if isinstance(self.where, slice):  # in place: temporaries of all parameters fall out of the cache
+            side(self._before, self.change, out=self.values)
+        else:
+            self.values[self.where] = side(self._before, self.change)
+
+
 class Pgt(PairEstimator):
     """Perturb every parameter by ±delta·PM and let the loss difference tell the direction.
 
@@ -61,9 +97,7 @@ class Pgt(PairEstimator):
             rows = self.pairs(batch, self.delta, seed, Purpose.TRAIN)
             yield ShotsTaken(rows)
             difference = differences(rows)
-            where, change = self._perturbation  # change = delta PM
-            change *= difference.mean() / (2 * self.delta**2 * count)
-            self.network.gradient[where] += change
+            self._perturbation.add_gradient(self.network.gradient, difference.mean() / count)
             loss += float(rows["loss"].mean())
             square += float(difference @ difference) / len(difference)
         return StepReport(loss / count, (square / count) ** 0.5)
@@ -72,24 +106,15 @@ class Pgt(PairEstimator):
         """A ± pair of every sample with one perturbation of the parameters."""
         network, config = self.network, self.config
         draw = generator(self.seed, seed, Draw.PERTURBATION)
-        where, change = draw_perturbation(network.values.size, config.perturbation_range, config.dropout, draw)
-        change *= np.float32(delta)
-        before = network.values[where].copy()
-
-        def move(side: Callable[..., NDArray[np.float32]]) -> None:
-            if isinstance(where, slice):  # in place: temporaries of all parameters fall out of the cache
-                side(before, change, out=network.values)
-            else:
-                network.values[where] = side(before, change)
-
+        perturbation = Perturbation(network.values, delta, config.perturbation_range, config.dropout, draw)
         drives = np.empty((2 * len(batch.samples), self.taker.symbols), np.float32)
         with torch.inference_mode():
-            move(np.add)
+            perturbation.plus()
             drives[0::2] = network.encode(batch.x).numpy()
-            move(np.subtract)
+            perturbation.minus()
             drives[1::2] = network.encode(batch.x).numpy()
         # As they were while the device works: it may fail, and a replay ends in the middle of a pair.
-        network.values[where] = before
+        perturbation.undo()
         rows = self.taker.take(
             drives,
             np.repeat(batch.samples, 2),
@@ -101,10 +126,10 @@ class Pgt(PairEstimator):
             delta=delta,
         )
         # The readout is perturbed too: each half is read through the parameters it was driven with.
-        move(np.subtract)
+        perturbation.minus()
         self.read(rows[1::2], batch.targets)
-        move(np.add)
+        perturbation.plus()
         self.read(rows[0::2], batch.targets)
-        network.values[where] = before
-        self._perturbation = where, change
+        perturbation.undo()
+        self._perturbation = perturbation
         return rows

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from labpgt.config import load_config
-from labpgt.estimators.pgt import draw_perturbation
+from labpgt.estimators.pgt import Perturbation
 from labpgt.events import StepDone
 from labpgt.registry import make_device
 from labpgt.rng import Draw, generator
@@ -68,20 +68,22 @@ def plain_torch_us(run: Trainer, batch: int, passes: int, backward: bool) -> flo
 
 
 def pgt_arithmetic_us(dropout: float) -> float:
-    """Draw PM, perturb to both sides, put back, and update: everything of a PGT step but the forward passes."""
+    """What a PGT step does to the parameters, without forward passes, books and optimiser."""
     values: NDArray[np.float32] = np.zeros(46_802, np.float32)
+    gradient = np.zeros_like(values)
     count = 0
 
     def step() -> None:
         nonlocal count
         count += 1
-        where, change = draw_perturbation(values.size, 1, dropout, generator(0, count, Draw.PERTURBATION))
-        before = values[where].copy()
-        size = change * np.float32(1e-3)
-        values[where] = before + size
-        values[where] = before - size
-        values[where] = before
-        values[where] -= change * np.float32(1e-9)
+        perturbation = Perturbation(values, 1e-3, 1, dropout, generator(0, count, Draw.PERTURBATION))
+        perturbation.plus()  # to drive, and to read, each side
+        perturbation.minus()
+        perturbation.undo()
+        perturbation.minus()
+        perturbation.plus()
+        perturbation.undo()
+        perturbation.add_gradient(gradient, 1e-6)
 
     return call_us(step)
 
@@ -107,6 +109,6 @@ def test_overhead_of_a_step() -> None:
         ours = step_us(run)
         peer = plain_torch_us(run, batch, 2, backward)
         print(f"{name:34}{ours:9.0f}{ours / shots:9.0f}{peer:9.0f}{ours / peer:7.1f}")
-    print("of a pgt step, without the forward passes (draw, perturb to both sides, put back, update):")
+    print("of a pgt step, on the parameters alone (draw, perturb to drive and to read, put back, gradient):")
     for dropout in (0.0, 0.999):
         print(f"  dropout {dropout:<25g}{pgt_arithmetic_us(dropout):9.0f}")

@@ -234,12 +234,13 @@ def test_a_shorter_configuration_leaves_shots_unexplained(recorded: Recorded) ->
         config = from_toml_text(session.configuration)
         training = config.training.model_copy(update={"evaluation": "none"})
         changed = config.model_copy(update={"training": training})
+        dataset = load_dataset(config.task, 0)
+        with pytest.raises(ReplayMismatch, match=r"^epoch 1 differs: test_loss"):
+            list(replay(session, changed, dataset))
+        # Where only drives and losses are compared, as on another machine, the missing shots are what shows.
         done = session.n_shots - 30
-        with pytest.raises(
-            ReplayMismatch,
-            match=rf"done after {done} shots, {session.n_shots} are recorded|^epoch 1 differs: test_loss",
-        ):
-            list(replay(session, changed, load_dataset(config.task, 0)))
+        with pytest.raises(ReplayMismatch, match=rf"done after {done} shots, {session.n_shots} are recorded"):
+            list(replay(session, changed, dataset, tolerance=1e-4))
 
 
 @pytest.mark.parametrize("estimator", ["pgt", "node", "jacobian-twin", "readout"])
