@@ -202,6 +202,16 @@ class SessionConfig(_Section):
     flush_ms: float = Field(
         default=50.0, gt=0, le=1000, description="Longest time a shot waits in memory before it goes to disk, in ms."
     )
+    checkpoint_shots: PositiveInt = Field(
+        default=10_000, description="Training shots between checkpoints: at most so many are gone through on resume."
+    )
+    checkpoint_s: PositiveFloat = Field(
+        default=60.0, description="Longest time between checkpoints, in s; one is also made after every epoch."
+    )
+    fsync: bool = Field(
+        default=False,
+        description="Wait until the disk has each block, so that a power cut loses nothing acknowledged; slower.",
+    )
 
 
 class Config(_Section):

@@ -6,6 +6,7 @@ The session writer is a subscriber; so are the console, the live plot and the ve
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag, StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,6 +144,18 @@ class RunStarted:
     dataset_sha256: str
     planned_shots: int = 0
     """Training shots if nothing ends the run early."""
+    state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Arrays of the names, types and shapes that every `Checkpoint.state` of the run will have."""
+
+
+@dataclass(frozen=True)
+class RunResumed:
+    """Everything on record has been gone through again; from shot number `shot` on the device answers."""
+
+    time: float
+    shot: int
+    replayed: int
+    """Shots that were answered from the record since the last checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -168,12 +181,18 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All trainable parameters, flat, as they stood after `step`."""
+    """Everything that training needs to go on from here as if it had never stopped."""
 
     shot: int
+    """Shots taken."""
     step: int
+    """Last update done; -1 before the first."""
     epoch: int
+    """Last epoch done, evaluation included; -1 before the first."""
     parameters: NDArray[np.float32]
+    """All trainable parameters, flat."""
+    state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Optimiser, estimator and counters, by name."""
 
 
 @dataclass(frozen=True)
@@ -201,5 +220,5 @@ class RunStopped:
     parameters_sha256: str = ""
 
 
-Event = RunStarted | ShotsTaken | StepDone | EpochDone | Checkpoint | Measured | RunWarning | RunStopped
+Event = RunStarted | RunResumed | ShotsTaken | StepDone | EpochDone | Checkpoint | Measured | RunWarning | RunStopped
 Subscriber = Callable[[Event], None]

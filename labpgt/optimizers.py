@@ -1,9 +1,13 @@
 """Optimisers and schedulers of `torch.optim`, by name."""
 
 import inspect
-from typing import TypeVar
+import warnings
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.optim.lr_scheduler import LRScheduler
 
 from labpgt.config import TrainingConfig
@@ -62,6 +66,55 @@ def build_scheduler(config: TrainingConfig, optimizer: torch.optim.Optimizer, up
         raise InputError(
             f"training.scheduler_options = {config.scheduler_options}: {config.scheduler}: {error}"
         ) from error
+
+
+def state_arrays(optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter) -> dict[str, NDArray[Any]]:
+    """Return what the optimiser keeps between steps (moments, counts), by name; zeros of the like before the first.
+
+    Raises `InputError` for an optimiser that keeps something else than numbers.
+    """
+    state = optimizer.state.get(parameter) or _state_of_a_twin(optimizer, parameter)
+    return {name: np.asarray(value) for name, value in state.items() if value is not None}
+
+
+def restore_state(
+    optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter, arrays: Mapping[str, NDArray[Any]]
+) -> None:
+    """Put back what `state_arrays` returned."""
+    state: dict[str, Any] = {}
+    for name, like in _state_of_a_twin(optimizer, parameter).items():
+        if like is None:
+            state[name] = None
+        elif isinstance(like, torch.Tensor):
+            state[name] = torch.from_numpy(np.array(arrays[name])).to(like.dtype).reshape(like.shape)
+        else:
+            state[name] = arrays[name].item()
+    optimizer.state[parameter] = state
+
+
+def _state_of_a_twin(optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter) -> dict[str, Any]:
+    """Return the state of an optimiser of the same class and options after one step that changes nothing."""
+    twin = torch.nn.Parameter(torch.zeros_like(parameter))
+    twin.grad = torch.zeros_like(twin)
+    other = type(optimizer)([twin], **optimizer.defaults)
+    other.step()
+    state: dict[str, Any] = other.state[twin]
+    for name, value in state.items():
+        if not isinstance(value, torch.Tensor | int | float | None):
+            raise InputError(
+                f'training.optimizer = "{type(optimizer).__name__}": keeps {name} as a {type(value).__name__}, which a '
+                "checkpoint cannot hold; choose another optimizer"
+            )
+    return state
+
+
+def catch_up(scheduler: LRScheduler, updates: int) -> None:
+    """Bring a new scheduler, and the options it sets in its optimiser, to where they stand after so many updates."""
+    with warnings.catch_warnings():
+        # It wonders why the optimiser has not been stepped as often.
+        warnings.simplefilter("ignore")
+        for _ in range(updates):
+            scheduler.step()
 
 
 def _classes(module: object, base: type[T]) -> dict[str, type[T]]:

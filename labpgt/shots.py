@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -24,6 +24,16 @@ def device_errors(doing: str) -> Iterator[None]:
         raise DeviceFault(f"{doing} failed: {type(error).__name__}: {error}") from error
 
 
+class TakingStopped(Exception):
+    """Somebody asked to stop between two device calls of one request."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.answered: NDArray[np.void] | None = None
+        """Rows of the shots that were answered before, whole pairs, without losses."""
+
+
 class ShotTaker:
     """Numbers, rounds, checks and times the shots of one run.
 
@@ -37,6 +47,8 @@ class ShotTaker:
         self.taken: Counter[Purpose] = Counter()
         self.index = 0
         self.device_s = 0.0
+        self.stop: Callable[[], str | None] = lambda: None
+        """Asked between device calls, never inside a ± pair; a reason raises `TakingStopped`."""
         self._batch = device_batch
         self._dtype = shot_dtype(symbols, reservoir.n_nodes)
         self._seek = reservoir.seek if isinstance(reservoir, Seekable) else None
@@ -82,13 +94,16 @@ class ShotTaker:
         rows["loss"] = np.nan
         rows["flags"] = 0
         size = self._batch or len(rows)
+        paired = bool(rows["sign"][0])
         done = 0
         try:
             for done in range(0, len(rows), size):
+                if done and not (paired and done % 2) and (reason := self.stop()):
+                    raise TakingStopped(reason)
                 self._expose(rows[done : done + size])
-        except DeviceFault as fault:
-            fault.answered = rows[: done - done % 2 if rows["sign"][0] else done]
-            self.taken[purpose] += len(fault.answered)
+        except (DeviceFault, TakingStopped) as end:
+            end.answered = rows[: done - done % 2 if paired else done]
+            self.taken[purpose] += len(end.answered)
             raise
         self.taken[purpose] += len(rows)
         return rows

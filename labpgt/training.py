@@ -1,8 +1,8 @@
 """The training loop: a generator of events. It knows no file, no terminal and no window."""
 
 import time
-from collections.abc import Callable, Generator, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +13,13 @@ from labpgt.baselines import ridge_readout
 from labpgt.calibration import choose_delta, measure_responses
 from labpgt.config import Config, to_toml
 from labpgt.device import Reservoir, Setting
-from labpgt.diagnosis import PRIOR_BAND, at_prior, likely_cause
+from labpgt.diagnosis import PRIOR_BAND
 from labpgt.errors import DeviceFault, InputError
 from labpgt.estimators import ESTIMATORS, Batch, Estimator, PairEstimator, StepReport
+from labpgt.evaluation import TEST, Measurement, measure, prior_warning
 from labpgt.events import (
     EPOCH_DTYPE,
+    RESULTS,
     STEP_DTYPE,
     Checkpoint,
     EpochDone,
@@ -33,26 +35,11 @@ from labpgt.events import (
 )
 from labpgt.losses import Loss
 from labpgt.network import build_network
-from labpgt.optimizers import build_optimizer, build_scheduler
+from labpgt.optimizers import build_optimizer, build_scheduler, catch_up, restore_state, state_arrays
 from labpgt.rng import Draw, generator
-from labpgt.shots import ShotTaker, device_errors
+from labpgt.session.reader import TrainingState
+from labpgt.shots import ShotTaker, TakingStopped, device_errors
 from labpgt.tasks import Dataset
-
-EVALUATION_BLOCK = 64
-"""Shots a device call when nothing needs them one by one."""
-
-TEST = 1 << 30
-"""Added to the `sample` of a shot from the test part."""
-
-
-class Measurement(NamedTuple):
-    """One pass of one part of the data through device and readout."""
-
-    loss: float
-    accuracy: float
-    outputs: NDArray[np.float32]
-    responses: NDArray[np.float64]
-    """Scaled, (n, width)."""
 
 
 class Trainer:
@@ -97,23 +84,77 @@ class Trainer:
         updates = -(-self.planned_shots() * self.steps_per_epoch // self.shots_per_epoch)
         self.scheduler = build_scheduler(training, self.optimizer, updates)
         self._results: dict[str, float] = {"prior_loss": self.prior}
+        self._prepared = False
+        self._steps = 0
+        """Updates done."""
+        self._epochs = 0
+        """Epochs done, evaluation included; so also the number of the one in hand."""
+        self._step_losses = np.zeros(self.steps_per_epoch)
+        """Of the epoch in hand."""
+        self._earlier_s = 0.0
+        """Wall time of the processes that have been at this run before."""
         self._outside_s = 0.0
         self._training_s = 0.0
+        self._began = self._checkpointed_s = time.perf_counter()
+        self._checkpointed_shots = 0
 
     def planned_shots(self) -> int:
         """Training shots if nothing ends the run early."""
         planned = self.config.training.epochs * self.shots_per_epoch
         return min(planned, self.config.training.max_shots or planned)
 
-    def events(self, stop: Callable[[], str | None] = lambda: None) -> Iterator[Event]:
-        """Run, yielding what happens. `stop()` is asked between steps, and between device calls outside training; a
-        reason ends the run as aborted.
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return everything besides the parameters that training goes on from, by name."""
+        results = np.full((), np.nan, [(name, "<f8") for name in RESULTS])
+        for name, value in self._results.items():
+            results[name] = value
+        return {
+            "results": results,
+            "seconds": np.array([self._wall_s, self.taker.device_s, self._outside_s, self._training_s]),
+            "shots_taken": np.array([self.taker.taken[purpose] for purpose in Purpose]),
+            "step_losses": self._step_losses.copy(),
+            **{f"optimizer/{k}": v.copy() for k, v in state_arrays(self.optimizer, self.network.flat).items()},
+            **{f"estimator/{k}": v.copy() for k, v in self.estimator.state().items()},
+        }
 
-        A ± pair is never torn: a step is whole or not begun. Exceptions (`DeviceFault` above all) pass through; the
+    def restore(self, saved: TrainingState) -> None:
+        """Go on from a checkpoint of a run of the same configuration, as if it had never stopped.
+
+        Raises `InputError` when the checkpoint is that of another network, optimiser or estimator.
+        """
+        cursor, parameters, state = saved
+        expected = {"parameters": self.network.values, **self.state()}
+        if _kinds(expected) != _kinds({"parameters": parameters, **state}):
+            raise InputError("the checkpoint is that of another network, optimiser or estimator than is configured")
+        self.network.values[...] = parameters
+        self._results = {key: float(state["results"][key]) for key in RESULTS if not np.isnan(state["results"][key])}
+        self.network.offset, self.network.scale = self._results["response_offset"], self._results["response_scale"]
+        if isinstance(self.estimator, PairEstimator):
+            self.estimator.delta = self._results["delta"]
+        for name, array in self.estimator.state().items():
+            array[...] = state[f"estimator/{name}"]
+        self._prepared = True
+        self._steps, self._epochs = cursor.step + 1, cursor.epoch + 1
+        self._step_losses[...] = state["step_losses"]
+        if self._steps:
+            kept = {k.removeprefix("optimizer/"): v for k, v in state.items() if k.startswith("optimizer/")}
+            restore_state(self.optimizer, self.network.flat, kept)
+        if self.scheduler is not None:
+            catch_up(self.scheduler, self._steps)
+        self.taker.index = cursor.shot
+        self.taker.taken.update(dict(zip(Purpose, state["shots_taken"].tolist(), strict=True)))
+        self._checkpointed_shots = self.taker.taken[Purpose.TRAIN]
+        self._earlier_s, self.taker.device_s, self._outside_s, self._training_s = state["seconds"].tolist()
+
+    def events(self, stop: Callable[[], str | None] = lambda: None) -> Iterator[Event]:
+        """Run, or go on, yielding what happens. `stop()` is asked between device calls; a reason ends it as aborted.
+
+        A ± pair is never torn. A step that is cut short leaves its shots, without losses, and no update. Exceptions (`DeviceFault` above all) pass through; the
         caller, who owns device and file, words the end of such a run with `stopped`.
         """
         # The number of threads decides the order of sums in torch and BLAS, so it is part of what a run depends on.
         # For arrays as small as these, one thread is the fastest too.
+        self.taker.stop = stop
         before = torch.get_num_threads()
         torch.set_num_threads(self.config.training.threads)
         try:
@@ -131,38 +172,54 @@ class Trainer:
                 if isinstance(event, ShotsTaken) and event.rows["purpose"][0] != Purpose.TRAIN and (asked := stop()):
                     yield self.stopped(Status.ABORTED, asked)
                     return
-        except DeviceFault as fault:
-            if fault.answered is not None and len(fault.answered):
-                yield ShotsTaken(fault.answered)
-            raise
+        except (DeviceFault, TakingStopped) as end:
+            if end.answered is not None and len(end.answered):
+                yield ShotsTaken(end.answered)
+            if isinstance(end, DeviceFault):
+                raise
+            yield self.stopped(Status.ABORTED, end.reason)
 
     def _events(self, stop: Callable[[], str | None]) -> Iterator[Event]:
-        self._began = time.perf_counter()
+        self._began = self._checkpointed_s = time.perf_counter()
         yield self._started()
-        yield from self._prepare()
-        for epoch in range(self.config.training.epochs):
-            finished = yield from self._epoch(epoch, stop)
+        if not self._prepared:
+            yield from self._prepare()
+            self._prepared = True
+            yield self._checkpoint()
+        while not (reason := self._reason_to_end()):
+            yield from self._epoch(stop)
             if asked := stop():
                 yield self.stopped(Status.ABORTED, asked)
                 return
-            if reason := self._reason_to_end(finished):
-                break
         if self._results["train_loss"] > (1 + PRIOR_BAND) * self.prior:
             yield RunWarning(
                 f"the run ends at a training loss of {self._results['train_loss']:.4f}, above that of always "
                 f"predicting the class frequencies ({self.prior:.4f}): it has not learned yet. Train longer, or change "
                 "training.learning_rate or training.estimator"
             )
-        yield self.stopped(Status.SUCCESS, reason or f"training.epochs = {self.config.training.epochs} done")
+        yield self.stopped(Status.SUCCESS, reason)
 
-    def _reason_to_end(self, finished: bool) -> str:
-        """Return why the run ends before its last epoch, or nothing."""
+    def _reason_to_end(self) -> str:
+        """Return why the run ends now, before it goes on with the epoch in hand, or nothing."""
         training = self.config.training
-        if not finished:
-            return f"training.max_shots = {training.max_shots} reached"
-        if training.target_loss is not None and self._results["train_loss"] <= training.target_loss:
+        spent = f"training.max_shots = {training.max_shots} reached"
+        through = self._steps - self._epochs * self.steps_per_epoch
+        if through < 0:  # the last epoch was cut short
+            return spent
+        if self._epochs and training.target_loss is not None and self._results["train_loss"] <= training.target_loss:
             return f"training.target_loss = {training.target_loss:g} reached"
-        return ""
+        if self._epochs == training.epochs:
+            return f"training.epochs = {training.epochs} done"
+        return spent if through == 0 and not self._affordable(0) else ""
+
+    def _affordable(self, nth: int) -> bool:
+        """Say whether `training.max_shots` allows the nth update of an epoch."""
+        cost = self._size(nth) * self.estimator.shots_per_sample
+        return self.taker.taken[Purpose.TRAIN] + cost <= (self.config.training.max_shots or np.inf)
+
+    def _size(self, nth: int) -> int:
+        """Return how many samples the nth update of an epoch has."""
+        return min(self.config.training.batch, len(self.x) - nth * self.config.training.batch)
 
     def _prepare(self) -> Generator[Event, None, None]:
         """Calibrate, and measure the baselines on the untrained network."""
@@ -197,29 +254,39 @@ class Trainer:
             }
         yield Measured(dict(self._results))
 
-    def _epoch(self, epoch: int, stop: Callable[[], str | None]) -> Generator[Event, None, bool]:
-        """Train one pass and evaluate; return whether the pass was whole."""
-        training = self.config.training
+    def _epoch(self, stop: Callable[[], str | None]) -> Generator[Event, None, None]:
+        """Train the rest of the epoch in hand and evaluate it; a request to stop leaves it as it is."""
+        training, epoch = self.config.training, self._epochs
         order = generator(training.seed, epoch, Draw.ORDER).permutation(len(self.x))
-        reports: list[tuple[float, int]] = []
-        whole = True
-        for i in range(self.steps_per_epoch):
-            samples = order[i * training.batch : (i + 1) * training.batch]
-            cost = len(samples) * self.estimator.shots_per_sample
-            if stop() or self.taker.taken[Purpose.TRAIN] + cost > (training.max_shots or np.inf):
-                whole = False
+        for i in range(self._steps - epoch * self.steps_per_epoch, self.steps_per_epoch):
+            if stop():
+                return
+            if not self._affordable(i):
                 break
-            batch = self._batch(samples, epoch, epoch * self.steps_per_epoch + i)
-            report = yield from self._step(batch)
-            reports.append((report.loss, len(samples)))
+            samples = order[i * training.batch : (i + 1) * training.batch]
+            report = yield from self._step(self._batch(samples, epoch, self._steps))
+            self._step_losses[i] = report.loss
+            self._steps += 1
+            if self._checkpoint_is_due():
+                yield self._checkpoint()
         if stop():
-            return False
-        if not reports:  # max_shots was reached with the epoch before
-            return False
-        losses, weights = np.array(reports).T
-        last_step = epoch * self.steps_per_epoch + len(reports) - 1
-        yield from self._evaluate(epoch, last_step, float(np.average(losses, weights=weights)))
-        return whole
+            return
+        done = self._steps - epoch * self.steps_per_epoch
+        sizes = [self._size(i) for i in range(done)]
+        yield from self._evaluate(epoch, float(np.average(self._step_losses[:done], weights=sizes)))
+
+    def _checkpoint_is_due(self) -> bool:
+        every = self.config.session
+        return (
+            self.taker.taken[Purpose.TRAIN] - self._checkpointed_shots >= every.checkpoint_shots
+            or time.perf_counter() - self._checkpointed_s >= every.checkpoint_s
+        )
+
+    def _checkpoint(self) -> Checkpoint:
+        self._checkpointed_shots = self.taker.taken[Purpose.TRAIN]
+        self._checkpointed_s = time.perf_counter()
+        parameters = self.network.values.copy()
+        return Checkpoint(self.taker.index, self._steps - 1, self._epochs - 1, parameters, self.state())
 
     def _batch(self, samples: NDArray[np.int64], epoch: int, step: int) -> Batch:
         chosen = torch.from_numpy(samples)
@@ -244,64 +311,37 @@ class Trainer:
         yield StepDone(row)
         return report
 
-    def _evaluate(self, epoch: int, step: int, running_loss: float) -> Generator[Event, None, None]:
+    def _evaluate(self, epoch: int, running_loss: float) -> Generator[Event, None, None]:
         """Measure losses and accuracies as configured; the running loss stands in where the device is not asked."""
         data, how = self.dataset, self.config.training.evaluation
         results = {"train_loss": running_loss, "train_accuracy": np.nan, "test_loss": np.nan, "test_accuracy": np.nan}
         if how == "full":
             train = yield from self._measure(data.train_x, data.train_y, Purpose.EVALUATION, epoch)
             results |= {"train_loss": train.loss, "train_accuracy": train.accuracy}
-            yield from self._warn_at_prior(epoch, train, data.train_x, data.train_y)
+            yield from prior_warning(self.network, self.loss, epoch, train, data.train_x, data.train_y)
         if how in ("full", "test"):
             test = yield from self._measure(data.test_x, data.test_y, Purpose.EVALUATION, epoch)
             results |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
             if how == "test":
-                yield from self._warn_at_prior(epoch, test, data.test_x, data.test_y)
+                yield from prior_warning(self.network, self.loss, epoch, test, data.test_x, data.test_y)
         self._results |= results
         row = np.zeros((), EPOCH_DTYPE)
         row["epoch"] = epoch
-        row["step"] = step
+        row["step"] = self._steps - 1
         row["shots"] = self.taker.taken[Purpose.TRAIN]
         for key, value in results.items():
             row[key] = value
         row["parameters_sha256"] = self.network.sha256()
         row["time"] = time.time()
-        yield Checkpoint(self.taker.index, step, epoch, self.network.values.copy())
         yield EpochDone(row)
-
-    def _warn_at_prior(
-        self, epoch: int, measured: Measurement, x: NDArray[np.float32], labels: NDArray[np.int64]
-    ) -> Iterator[Event]:
-        prior = self.loss.prior(labels)
-        if at_prior(measured.loss, prior, measured.outputs):
-            cause = likely_cause(self.network, torch.from_numpy(x), measured.responses)
-            yield RunWarning(
-                f"after epoch {epoch + 1} the loss {measured.loss:.4f} is that of always predicting the class "
-                f"frequencies ({prior:.4f}) and the output is constant. Likely cause: {cause}"
-            )
+        self._epochs += 1
+        yield self._checkpoint()
 
     def _measure(
         self, x: NDArray[np.float32], labels: NDArray[np.int64], purpose: Purpose, epoch: int
     ) -> Generator[Event, None, Measurement]:
-        """Send every sample through the device once, unperturbed."""
-        part = TEST if x is self.dataset.test_x else 0
-        losses, outputs, responses = [], [], []
-        for start in range(0, len(x), EVALUATION_BLOCK):
-            block = slice(start, start + EVALUATION_BLOCK)
-            with torch.inference_mode():
-                drives = self.network.encode(torch.from_numpy(x[block])).numpy()
-                samples = np.arange(start, start + len(drives)) + part
-                rows = self.taker.take(drives, samples, purpose=purpose, epoch=epoch)
-                flat = np.ascontiguousarray(rows["response"]).reshape(len(rows), -1)
-                out = self.network.read(torch.from_numpy(flat))
-                rows["loss"] = self.loss.per_shot(out, self.loss.targets(labels[block])).numpy()
-            yield ShotsTaken(rows)
-            losses.append(rows["loss"])
-            outputs.append(out.numpy())
-            responses.append((flat.astype(np.float64) - self.network.offset) / self.network.scale)
-        all_outputs = np.concatenate(outputs)
-        accuracy = float(np.mean(all_outputs.argmax(1) == labels))
-        return Measurement(float(np.concatenate(losses).mean()), accuracy, all_outputs, np.concatenate(responses))
+        first = TEST if x is self.dataset.test_x else 0
+        return (yield from measure(self.network, self.taker, self.loss, x, labels, purpose, epoch, first))
 
     def _started(self) -> RunStarted:
         data = self.dataset
@@ -324,7 +364,12 @@ class Trainer:
             targets=data.target_names,
             dataset_sha256=data.sha256,
             planned_shots=self.planned_shots(),
+            state=self.state(),
         )
+
+    @property
+    def _wall_s(self) -> float:
+        return self._earlier_s + time.perf_counter() - self._began
 
     def stopped(self, status: Status, reason: str) -> RunStopped:
         """Return the last event of the run as it stands now."""
@@ -336,9 +381,13 @@ class Trainer:
             "baseline_shots": float(taken[Purpose.BASELINE]),
             "evaluation_shots": float(taken[Purpose.EVALUATION]),
             "epochs": trained / self.shots_per_epoch,
-            "wall_s": time.perf_counter() - self._began,
+            "wall_s": self._wall_s,
             "device_s": self.taker.device_s,
             "logging_s": self._outside_s,
             "overhead_us_per_shot": 1e6 * self._training_s / trained if trained else np.nan,
         }
         return RunStopped(status, reason, time.time(), dict(self._results), self.network.sha256())
+
+
+def _kinds(arrays: Mapping[str, NDArray[Any]]) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}

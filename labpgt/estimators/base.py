@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -65,6 +65,10 @@ class Estimator(ABC):
     @abstractmethod
     def step(self, batch: Batch) -> Step:
         """Take the shots of this batch, yielding their rows, and leave the gradient in the network."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return what the estimator keeps between steps, by name: the arrays themselves, to be saved or overwritten."""
+        return {}
 
     def read_exactly(self, rows: NDArray[np.void], targets: Tensor) -> Tensor:
         """Fill in the losses of rows, add the exact readout gradient of their mean, return dL/dr (n, width) a shot."""

@@ -1,7 +1,10 @@
 """A running linear model of the device, learned from the same pairs that test it."""
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.linalg.blas import sger
 
 from labpgt.estimators.base import Batch, Step, StepReport, differences
@@ -42,6 +45,10 @@ class JacobianTwin(Node):
         """Running cosine between the twin's gradient and the measured one; 0 before the first pair."""
         product, predicted, measured = self._moments
         return float(product / np.sqrt(predicted * measured)) if predicted * measured > 0 else 0.0
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The estimate of the derivative, and the sums behind its cosine."""
+        return {"jacobian": self.jacobian, "moments": self._moments}
 
     def step(self, batch: Batch) -> Step:
         """One ± pair a sample."""

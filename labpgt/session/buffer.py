@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labpgt.errors import StorageFault
+from labpgt.session.checksum import row_crcs
 
 _BLOCKS = 4
 _BLOCK_BYTES = 2 << 20
@@ -16,20 +17,20 @@ class RowBuffer:
     """Collects rows in memory that is taken once, and appends them to a one-dimensional dataset in blocks.
 
     A block is `block` rows, or as many long ones as fit into 2 MiB, or one. There is room for several, so that a large
-    batch is written in one go.
+    batch is written in one go. With a `key` the dataset's rows end in their checksum, which is added here.
     """
 
-    def __init__(self, dataset: h5py.Dataset, block: int) -> None:
+    def __init__(self, dataset: h5py.Dataset, dtype: np.dtype[Any], block: int, key: int | None = None) -> None:
         self._dataset = dataset
-        self._dtype: np.dtype[Any] = dataset.dtype
-        self._block: int = max(1, min(block, _BLOCK_BYTES // self._dtype.itemsize))
-        self._rows = np.empty(_BLOCKS * self._block, self._dtype)
+        self._dtype = dtype
+        self._key = key
+        self._block: int = max(1, min(block, _BLOCK_BYTES // dtype.itemsize))
+        self._rows = np.empty(_BLOCKS * self._block, dataset.dtype)
         # Copying plain bytes is four times as fast as copying a row of fields.
-        self._void = np.dtype(f"V{self._dtype.itemsize}")
-        self._bytes = self._rows.view(self._void)
+        self._bytes = self._rows.view(np.uint8).reshape(len(self._rows), -1)
         self.filled = 0
         """Rows waiting here."""
-        self.written = 0
+        self.written: int = dataset.shape[0]
         """Rows handed to HDF5."""
 
     @property
@@ -45,17 +46,12 @@ class RowBuffer:
     @property
     def nbytes(self) -> int:
         """Bytes waiting here."""
-        return self.filled * self._dtype.itemsize
+        return self.filled * self._rows.itemsize
 
-    def add(self, rows: NDArray[np.generic]) -> None:
+    def add(self, rows: NDArray[Any]) -> None:
         """Copy rows (n,), n at most `room`. Raises `StorageFault` when they are not what the dataset holds."""
-        if rows.dtype != self._dtype:
-            raise StorageFault(
-                f"{self._dataset.file.filename}: {self._dataset.name} takes rows of {self._dtype}, got {rows.dtype}; "
-                "make rows as labpgt.events describes them"
-            )
         stop = self.filled + len(rows)
-        self._bytes[self.filled : stop] = np.ascontiguousarray(rows).view(self._void)
+        self._put(rows, slice(self.filled, stop), self.written + self.filled)
         self.filled = stop
 
     def write(self) -> None:
@@ -66,3 +62,20 @@ class RowBuffer:
         self._dataset.resize((stop,))
         self._dataset[self.written : stop] = self._rows[: self.filled]
         self.written, self.filled = stop, 0
+
+    def overwrite(self, first: int, rows: NDArray[Any]) -> None:
+        """Replace rows that are in the dataset from `first` on; nothing may wait, and n is at most `room`."""
+        self._put(rows, slice(0, len(rows)), first)
+        self._dataset[first : first + len(rows)] = self._rows[: len(rows)]
+
+    def _put(self, rows: NDArray[Any], where: slice, first: int) -> None:
+        if rows.dtype != self._dtype:
+            raise StorageFault(
+                f"{self._dataset.file.filename}: {self._dataset.name} takes rows of {self._dtype}, got {rows.dtype}; "
+                "make rows as labpgt.events describes them"
+            )
+        rows = np.ascontiguousarray(rows)
+        size = self._dtype.itemsize
+        self._bytes[where, :size] = rows.view(np.uint8).reshape(len(rows), size)
+        if self._key is not None:
+            self._bytes[where, size:] = row_crcs(rows, self._key, first).view(np.uint8).reshape(len(rows), -1)

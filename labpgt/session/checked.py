@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from labpgt.errors import InputError, LabpgtError
 from labpgt.session import schema
+from labpgt.session.checksum import raw
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # The superblock's "file consistency flags" (HDF5 file format specification, superblock version 3).
@@ -22,9 +23,59 @@ _OPEN_FOR_WRITING = 0b001
 _OPEN_FOR_SWMR = 0b100
 _READ_ATTEMPTS = 26
 """Reading damaged metadata is given up after 0.07 s."""
+_MOST_LEAVES = 4096
+_DEEPEST = 4
 _ONE_OPEN = threading.RLock()
 """Held while a dataset is open. HDF5 takes the chunks of a dataset that is refreshed while it is open twice in one
 process, in whatever file handles, for copies of the first one."""
+
+
+class Value(NamedTuple):
+    """What stands in one small dataset. Its methods raise `ValueError` when it is something else."""
+
+    path: str
+    array: NDArray[Any]
+    units: str
+
+    def integer(self) -> int:
+        """Return a 64-bit integer."""
+        return int(self._one(np.dtype(np.int64)))
+
+    def number(self) -> float:
+        """Return a 64-bit floating-point number."""
+        return float(self._one(np.dtype(np.float64)))
+
+    def text(self) -> str:
+        """Return a fixed-length text."""
+        value = self.scalar()
+        if not isinstance(value, str):
+            raise ValueError(f"/{self.path} is not a text")
+        return value
+
+    def texts(self) -> list[str]:
+        """Return a list of fixed-length texts."""
+        if self.array.dtype.kind != "S" or self.array.ndim != 1:
+            raise ValueError(f"/{self.path} is {self.array.dtype} {self.array.shape}, expected a list of texts")
+        return [item.decode("utf-8", "replace") for item in self.array.tolist()]
+
+    def numbers(self) -> list[float]:
+        """Return a list of 64-bit floating-point numbers."""
+        if self.array.dtype != np.float64 or self.array.ndim != 1:
+            raise ValueError(f"/{self.path} is {self.array.dtype} {self.array.shape}, expected a list of float64")
+        values: list[float] = self.array.tolist()
+        return values
+
+    def scalar(self) -> float | int | bool | str:
+        """Return a number, a truth value or a text."""
+        if self.array.shape != ():
+            raise ValueError(f"/{self.path} has shape {self.array.shape}, expected one number or text")
+        value: float | int | bool | bytes = self.array.item()
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+    def _one(self, dtype: np.dtype[Any]) -> Any:
+        if self.array.dtype != dtype or self.array.shape != ():
+            raise ValueError(f"/{self.path} is {self.array.dtype} {self.array.shape}, expected one {dtype}")
+        return self.array.item()
 
 
 class CheckedFile:
@@ -36,11 +87,18 @@ class CheckedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            with path.open("rb") as file:
-                head = file.read(_FLAGS_AT + 1)
-        except OSError as error:
-            raise InputError(f"session {path} cannot be opened: {error.strerror}; check the path") from error
+        with contextlib.ExitStack() as opened:
+            try:
+                # Kept open: the path may come to lead to another file, when the run is resumed.
+                self._bytes = opened.enter_context(path.open("rb"))
+                head = self._bytes.read(_FLAGS_AT + 1)
+            except OSError as error:
+                raise InputError(f"session {path} cannot be opened: {error.strerror}; check the path") from error
+            self._open(head)
+            self._opened = opened.pop_all()
+
+    def _open(self, head: bytes) -> None:
+        path = self.path
         if len(head) <= _FLAGS_AT or not head.startswith(_SIGNATURE):
             raise InputError(f"{path} is not an HDF5 file; give a session that labpgt has written")
         flags = head[_FLAGS_AT]
@@ -59,16 +117,16 @@ class CheckedFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        self._opened.close()
 
     @property
     def size(self) -> int:
         """Bytes on disk."""
-        return self.path.stat().st_size
+        return self.stat().st_size
 
-    def attribute(self, path: str, name: str) -> str:
-        """Return a text attribute of a group or dataset, empty where there is none."""
-        value = self._object(path).attrs.get(name, "")
-        return value if isinstance(value, str) else ""
+    def stat(self) -> os.stat_result:
+        """Return what the system knows of the open file, wherever its path leads by now."""
+        return os.fstat(self._bytes.fileno())
 
     def names(self, path: str) -> list[str]:
         """Return the names in a group."""
@@ -110,40 +168,38 @@ class CheckedFile:
                 raise ValueError(f"/{path} is {found}, expected {dtype} of {dimensions} dimensions")
             return self._whole(dataset)
 
-    def integer(self, path: str) -> int:
-        """Return a 64-bit integer."""
-        return int(self.array(path, np.dtype(np.int64)))
-
-    def number(self, path: str) -> float:
-        """Return a 64-bit floating-point number."""
-        return float(self.array(path, np.dtype(np.float64)))
-
-    def text(self, path: str) -> str:
-        """Return a fixed-length text."""
-        value = self.scalar(path)
-        if not isinstance(value, str):
-            raise ValueError(f"/{path} is not a text")
-        return value
-
-    def texts(self, path: str) -> list[str]:
-        """Return a list of fixed-length texts."""
+    def read(self, path: str) -> "Value":
+        """Return a number, a truth value, a fixed-length text, or a list of one of these, with its units."""
         with self.dataset(path) as dataset:
-            if dataset.dtype.kind != "S" or dataset.ndim != 1:
-                raise ValueError(f"/{path} is {dataset.dtype} {dataset.shape}, expected a list of texts")
-            return [item.decode("utf-8", "replace") for item in self._whole(dataset).tolist()]
+            if dataset.dtype.kind not in "fiubS" or dataset.ndim > 1:
+                raise ValueError(f"/{path} is {dataset.dtype} {dataset.shape}, expected numbers or fixed-length texts")
+            units = dataset.attrs.get("units", "")
+            return Value(path, self._whole(dataset), units if isinstance(units, str) else "")
 
-    def scalar(self, path: str) -> float | int | bool | str:
-        """Return a number, a truth value or a fixed-length text."""
+    def slot(self, path: str, slot: int) -> NDArray[Any]:
+        """Return one of the arrays of numbers that are stacked in a dataset."""
         with self.dataset(path) as dataset:
-            if dataset.dtype.kind not in "fiubS" or dataset.shape != ():
-                raise ValueError(f"/{path} is {dataset.dtype} {dataset.shape}, expected one number or text")
-            value: float | int | bool | bytes = self._whole(dataset).item()
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+            if dataset.dtype.kind not in "fiubV" or dataset.ndim < 1 or dataset.dtype.hasobject:
+                raise ValueError(f"/{path} is {dataset.dtype} {dataset.shape}, expected stacked numbers")
+            return np.asarray(self._whole(dataset)[slot])
+
+    def leaves(self, path: str) -> list[str]:
+        """Return the paths of all datasets in a group and the groups inside it."""
+        found: list[str] = []
+        waiting = [path]
+        while waiting:
+            group = waiting.pop()
+            for name in self.names(group):
+                inner = f"{group}/{name}"
+                (waiting if isinstance(self._object(inner), h5py.Group) else found).append(inner)
+            if len(found) + len(waiting) > _MOST_LEAVES or group.count("/") > _DEEPEST:
+                raise ValueError(f"/{path} holds more than {_MOST_LEAVES} values or is too deep for a session")
+        return found
 
     def _whole(self, dataset: h5py.Dataset) -> NDArray[Any]:
         if dataset.size * dataset.dtype.itemsize > self.size:
             raise ValueError(f"{dataset.name} claims {dataset.shape} values, more than the file can hold")
-        return np.asarray(dataset[()], dataset.dtype)
+        return raw(dataset)
 
     def _object(self, path: str) -> h5py.Group | h5py.Dataset:
         node = self._file

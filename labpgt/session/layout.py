@@ -1,5 +1,6 @@
 """Creates every group, dataset and attribute of a session file; none can be added once others read it (SWMR)."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -9,9 +10,17 @@ from labpgt.device import Setting
 from labpgt.errors import StorageFault
 from labpgt.events import EPOCH_DTYPE, RESULTS, STEP_DTYPE, RunStarted, Status, shot_dtype
 from labpgt.session import schema
+from labpgt.session.checksum import CRC_DTYPE, raw, stored_dtype, values_crc
+from labpgt.session.reader import Resumption
 
 
-def lay_out(file: h5py.File, started: RunStarted, provenance: dict[str, str]) -> None:
+def lay_out(
+    file: h5py.File,
+    started: RunStarted,
+    provenance: Mapping[str, str],
+    run_id: str,
+    resumptions: Sequence[Resumption] = (),
+) -> None:
     """Fill a new file with everything that is known when a run starts, and with room for what is to come.
 
     Raises `StorageFault` for a setting whose name cannot be the name of a dataset.
@@ -27,6 +36,7 @@ def lay_out(file: h5py.File, started: RunStarted, provenance: dict[str, str]) ->
     )
     _group(file, schema.ENTRY, "NXentry", default=schema.LEARNING_CURVE.removeprefix(f"{schema.ENTRY}/"))
     file[schema.VERSION] = np.int64(schema.SCHEMA_VERSION)
+    _text(file, schema.RUN_ID, run_id)
     _text(file, schema.DEFINITION, schema.DEFINITION_NAME)
     _text(file, schema.TITLE, f"Training through {started.device}")
     _text(file, schema.CONFIGURATION, started.config_toml)
@@ -36,25 +46,79 @@ def lay_out(file: h5py.File, started: RunStarted, provenance: dict[str, str]) ->
     _text(file, schema.END_TIME, "", schema.TIME_BYTES)
     _text(file, schema.PARAMETERS_SHA256, "", schema.SHA256_BYTES)
 
-    _group(file, schema.PROVENANCE, "NXcollection")
-    for name, value in provenance.items():
-        _text(file, f"{schema.PROVENANCE}/{name}", value)
+    _texts(file, schema.PROVENANCE, provenance)
     _task(file, started)
     _instrument(file, started)
+    _group(file, schema.RESUMPTIONS, "NXcollection")
+    for number, resumption in enumerate(resumptions, 1):
+        _resumption(file, f"{schema.RESUMPTIONS}/{number:04}", resumption)
 
-    _table(file, schema.SHOTS, shot_dtype(started.symbols, started.nodes))
-    _table(file, schema.STEPS, STEP_DTYPE)
-    _table(file, schema.EPOCHS, EPOCH_DTYPE)
-    _table(file, schema.WARNINGS, schema.text_dtype(schema.WARNING_BYTES))
+    for path, dtype in table_dtypes(started.symbols, started.nodes).items():
+        _table(file, path, stored_dtype(dtype))
     _group(file, schema.RESULTS, "NXcollection")
     for name, description in RESULTS.items():
         file[f"{schema.RESULTS}/{name}"] = np.nan
         file[f"{schema.RESULTS}/{name}"].attrs["description"] = description
+    _checkpoints(file, started)
+    _learning_curve(file)
+    _group(file, schema.CHECKSUMS, "NXcollection")
+    for path, values in (
+        (schema.CONSTANTS_CRC, _constants(file)),
+        (schema.STATE_CRC, schema.STATE),
+        (schema.RESULTS_CRC, result_paths()),
+    ):
+        file[path] = CRC_DTYPE.type(crc_of(file, values))
+
+
+def table_dtypes(symbols: int, nodes: int) -> dict[str, np.dtype[np.void]]:
+    """Return the tables of a session with their rows, as events carry them."""
+    return {
+        schema.SHOTS: shot_dtype(symbols, nodes),
+        schema.STEPS: STEP_DTYPE,
+        schema.EPOCHS: EPOCH_DTYPE,
+        schema.WARNINGS: schema.WARNING_DTYPE,
+    }
+
+
+def result_paths() -> list[str]:
+    """Return where the results stand."""
+    return [f"{schema.RESULTS}/{name}" for name in RESULTS]
+
+
+def crc_of(file: h5py.File, paths: Iterable[str]) -> int:
+    """Return the checksum of values as they stand in the file now."""
+    return values_crc((path, raw(file[path]), file[path].attrs.get("units", "")) for path in paths)
+
+
+def _constants(file: h5py.File) -> list[str]:
+    paths = list(schema.CONSTANTS)
+    for group in schema.CONSTANT_GROUPS:
+        file[group].visititems(
+            lambda name, node, group=group: paths.append(f"{group}/{name}") if isinstance(node, h5py.Dataset) else None
+        )
+    return paths
+
+
+def _checkpoints(file: h5py.File, started: RunStarted) -> None:
     _group(file, schema.CHECKPOINTS, "NXcollection")
     # Written out now, zeros and all: an overwrite then needs no new space on a disk that fills up.
     file[schema.CHECKPOINT_PARAMETERS] = np.zeros((2, started.parameters), np.float32)
     file[schema.CHECKPOINT_CURSOR] = np.zeros(2, schema.CURSOR_DTYPE)
-    _learning_curve(file)
+    _group(file, schema.CHECKPOINT_STATE, "NXcollection")
+    for name, array in started.state.items():
+        file[f"{schema.CHECKPOINT_STATE}/{name}"] = np.zeros((2, *array.shape), array.dtype)
+
+
+def _resumption(file: h5py.File, path: str, resumption: Resumption) -> None:
+    _group(file, path, "NXcollection")
+    _text(file, f"{path}/time", resumption.time)
+    file[f"{path}/shot"] = np.int64(resumption.shot)
+    _text(file, f"{path}/status", resumption.status)
+    _text(file, f"{path}/reason", resumption.reason)
+    _texts(file, f"{path}/provenance", resumption.provenance)
+    settings = _group(file, f"{path}/settings", "NXcollection")
+    for name, setting in resumption.settings.items():
+        _setting(settings, name, setting)
 
 
 def _task(file: h5py.File, started: RunStarted) -> None:
@@ -106,6 +170,12 @@ def _group(parent: h5py.Group, name: str, nx_class: str, **attributes: Any) -> h
     group = parent.create_group(name)
     group.attrs.update(NX_class=nx_class, **attributes)
     return group
+
+
+def _texts(file: h5py.File, path: str, texts: Mapping[str, str]) -> None:
+    group = _group(file, path, "NXcollection")
+    for name, text in texts.items():
+        _text(group, name, text)
 
 
 def _text(parent: h5py.Group, name: str, text: str, length: int | None = None) -> None:

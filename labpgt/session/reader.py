@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -15,20 +15,47 @@ from labpgt.device import Setting
 from labpgt.errors import InputError, StorageFault
 from labpgt.events import EPOCH_DTYPE, RESULTS, STEP_DTYPE, Status, shot_dtype
 from labpgt.session import schema
-from labpgt.session.checked import CheckedFile, reported
+from labpgt.session.checked import CheckedFile, Value, reported
+from labpgt.session.checksum import CRC_DTYPE, checkpoint_crc, matching, split, stored_dtype, table_key, values_crc
 from labpgt.session.provenance import process_runs
 
 _BLOCK_BYTES = 64 << 20
+_LIVE_S = 1.0
+_LIVE_PAUSE_S = 2e-3
+_CHECKPOINT_TRIES = 100
 _RECENT_S = 60.0
 """A run on another machine counts as running while its file is younger than this."""
 
 
 class Cursor(NamedTuple):
-    """Where in a run a checkpoint was taken: shots taken, and the last step and epoch done."""
+    """Where in a run a checkpoint was taken: shots taken, and the last step and epoch done (-1: none)."""
 
     shot: int
     step: int
     epoch: int
+
+
+class TrainingState(NamedTuple):
+    """A whole checkpoint: what training goes on from."""
+
+    cursor: Cursor
+    parameters: NDArray[np.float32]
+    state: dict[str, NDArray[Any]]
+
+
+class Resumption(NamedTuple):
+    """One time that the run went on after it had ended too early."""
+
+    time: str
+    """ISO 8601, UTC."""
+    shot: int
+    """The first shot taken by the process that resumed it."""
+    status: str
+    """How the run had ended."""
+    reason: str
+    provenance: dict[str, str]
+    settings: dict[str, Setting]
+    """The device's, where they had changed and the change was accepted."""
 
 
 class Session:
@@ -48,6 +75,10 @@ class Session:
     """TOML, as the run was configured."""
     provenance: dict[str, str]
     """Versions, code, machine and process; an empty text is something not known."""
+    run_id: str
+    """UUID; stays the same when the run is resumed. Empty in files of schema 1."""
+    resumptions: list[Resumption]
+    """Oldest first."""
     device: str
     settings: dict[str, Setting]
     """The device's, when the run started."""
@@ -77,37 +108,49 @@ class Session:
 
     def _check_identity(self) -> None:
         try:
-            definition = self._file.text(schema.DEFINITION)
-            self.schema_version = self._file.integer(schema.VERSION)
+            definition = self._file.read(schema.DEFINITION).text()
+            self.schema_version = self._file.read(schema.VERSION).integer()
         except ValueError:
             definition = ""
         if definition != schema.DEFINITION_NAME:
             raise InputError(f"{self.path} is an HDF5 file but not a session; give one that labpgt has written")
-        if self.schema_version > schema.SCHEMA_VERSION:
+        if not 1 <= self.schema_version <= schema.SCHEMA_VERSION:
             raise InputError(
-                f"session {self.path} has schema version {self.schema_version}, this labpgt reads up to "
+                f"session {self.path} has schema version {self.schema_version}, this labpgt reads 1 to "
                 f"{schema.SCHEMA_VERSION}; update labpgt"
             )
+        self._checked = self.schema_version >= schema.CHECKSUMS_SINCE
 
     def _read_constants(self) -> None:
         file = self._file
-        self.start_time = file.text(schema.START_TIME)
-        self.configuration = file.text(schema.CONFIGURATION)
-        self.provenance = {name: file.text(f"{schema.PROVENANCE}/{name}") for name in file.names(schema.PROVENANCE)}
-        self.device = file.text(schema.DEVICE)
-        self.settings = {name: self._setting(name) for name in file.names(schema.SETTINGS)}
-        self.symbols = file.integer(schema.SYMBOLS)
-        self.nodes = file.integer(schema.N_NODES)
-        low, high = file.array(schema.DRIVE_LIMITS, np.dtype(np.float64), 1).tolist()
+        groups = [group for group in schema.CONSTANT_GROUPS if self._checked or group != schema.RESUMPTIONS]
+        paths = [path for path in schema.CONSTANTS if self._checked or path != schema.RUN_ID]
+        paths += (leaf for group in groups for leaf in file.leaves(group))
+        values = {path: file.read(path) for path in paths}
+        if self._checked:
+            self._compare(values.values(), schema.CONSTANTS_CRC, "configuration, settings and provenance")
+        self.run_id = values[schema.RUN_ID].text() if self._checked else ""
+        self.start_time = values[schema.START_TIME].text()
+        self.configuration = values[schema.CONFIGURATION].text()
+        self.provenance = {name: value.text() for name, value in _inside(values, schema.PROVENANCE)}
+        self.device = _there(values, schema.DEVICE).text()
+        self.settings = {name: Setting(v.scalar(), v.units) for name, v in _inside(values, schema.SETTINGS)}
+        self.symbols = _there(values, schema.SYMBOLS).integer()
+        self.nodes = _there(values, schema.N_NODES).integer()
+        low, high = _there(values, schema.DRIVE_LIMITS).numbers()
         self.drive_limits = low, high
-        self.targets = tuple(file.texts(schema.TARGETS))
-        self.training_samples = file.integer(schema.TRAINING_SAMPLES)
-        self.planned_shots = file.integer(schema.PLANNED_SHOTS)
-        self.test_samples = file.integer(schema.TEST_SAMPLES)
+        self.targets = tuple(_there(values, schema.TARGETS).texts())
+        self.training_samples = _there(values, schema.TRAINING_SAMPLES).integer()
+        self.planned_shots = _there(values, schema.PLANNED_SHOTS).integer()
+        self.test_samples = _there(values, schema.TEST_SAMPLES).integer()
+        names = sorted({path.split("/")[2] for path in values if path.startswith(f"{schema.RESUMPTIONS}/")})
+        self.resumptions = [_resumption(values, f"{schema.RESUMPTIONS}/{name}") for name in names]
 
-    def _setting(self, name: str) -> Setting:
-        path = f"{schema.SETTINGS}/{name}"
-        return Setting(self._file.scalar(path), self._file.attribute(path, "units"))
+    def _compare(self, values: Iterable[Value], crc_path: str, what: str) -> None:
+        computed = values_crc((value.path, value.array, value.units) for value in values)
+        recorded = int(self._file.array(crc_path, CRC_DTYPE))
+        if computed != recorded:
+            raise _Mismatch(f"{what} do not match their checksum; the file is damaged, take it from a backup")
 
     def _read_tables(self) -> None:
         if self.symbols < 1 or self.nodes < 1:
@@ -117,9 +160,12 @@ class Session:
             schema.STEPS: STEP_DTYPE,
             schema.EPOCHS: EPOCH_DTYPE,
         }
+        if self._checked:
+            self._dtypes[schema.WARNINGS] = schema.WARNING_DTYPE
+        self._keys = {path: table_key(self.run_id, path) for path in self._dtypes}
         for path, dtype in self._dtypes.items():
             with self._file.dataset(path) as table:
-                self._check_table(table, path, dtype)
+                self._check_table(table, path, stored_dtype(dtype) if self._checked else dtype)
         self._lengths = {path: self._length(path) for path in self._dtypes}
 
     def _check_table(self, table: h5py.Dataset, path: str, expected: np.dtype[np.void]) -> None:
@@ -134,25 +180,31 @@ class Session:
     def _length(self, path: str) -> int:
         """Return how many rows are there."""
         with self._file.dataset(path) as table:
-            return self._rows_there(table)
+            return self._rows_there(table, path)
 
-    def _rows_there(self, table: h5py.Dataset) -> int:
+    def _rows_there(self, table: h5py.Dataset, path: str) -> int:
         claimed = int(table.shape[0])
         possible: int = self._file.size // table.dtype.itemsize
         if not self._file.unfinished:
             if claimed > possible:
                 raise ValueError(f"{table.name} claims {claimed} rows, more than the file can hold; it is damaged")
             return claimed
-        # The last block of a run whose disk refused a write may be there in name only: as zeros, also in `time`.
+        # The last block of a run whose disk refused a write, or whose machine lost power, may be there in name only.
         stop = min(claimed, possible)
         block = schema.chunk_rows(table.dtype)
         while stop:
             start = max(0, stop - block)
-            there = np.flatnonzero(table.fields("time")[start:stop])
+            there = np.flatnonzero(self._whole_rows(table[start:stop], path, start))
             if there.size:
                 return start + int(there[-1]) + 1
             stop = start
         return 0
+
+    def _whole_rows(self, rows: NDArray[np.void], path: str, first: int) -> NDArray[np.bool_]:
+        if self._checked:
+            return matching(rows, self._dtypes[path], self._keys[path], first)
+        written: NDArray[np.bool_] = rows["time"] != 0  # a row that was never written is all zeros
+        return written
 
     def refresh(self) -> None:
         """Look for rows that were written since; for a run that another process writes."""
@@ -166,47 +218,79 @@ class Session:
         with reported(self.path, StorageFault, "reading the status"):
             # Asked in this order, a run that ends between the questions is not taken for a crashed one.
             alive = self._writer_lives()
-            ended = bool(self._file.text(schema.END_TIME))
-            status = Status(self._file.text(schema.STATUS))
+            state = self._state()
+            status = Status(state[schema.STATUS])
+            ended = bool(state[schema.END_TIME])
             return Status.CRASHED if status is Status.RUNNING and (ended or not alive) else status
 
     def _writer_lives(self) -> bool:
-        recorded = self.provenance
+        recorded = self.resumptions[-1].provenance if self.resumptions else self.provenance
         if recorded.get("host") == platform.node():
             return process_runs(recorded.get("pid", ""), recorded.get("process_create_time", ""))
-        return time.time() - self.path.stat().st_mtime < _RECENT_S
+        return time.time() - self._file.stat().st_mtime < _RECENT_S
 
     @property
     def reason(self) -> str:
         """Why the run ended; empty until it does."""
         with reported(self.path, StorageFault, "reading the reason"):
-            return self._file.text(schema.REASON)
+            return self._state()[schema.REASON]
 
     @property
     def end_time(self) -> str:
         """ISO 8601, UTC; empty until the run ends."""
         with reported(self.path, StorageFault, "reading the end time"):
-            return self._file.text(schema.END_TIME)
+            return self._state()[schema.END_TIME]
 
     @property
     def parameters_sha256(self) -> str:
         """Hash of the trained parameters; empty until the run ends."""
         with reported(self.path, StorageFault, "reading the hash of the parameters"):
-            return self._file.text(schema.PARAMETERS_SHA256)
+            return self._state()[schema.PARAMETERS_SHA256]
+
+    def _state(self) -> dict[str, str]:
+        """Return the texts that change while a run goes on."""
+        return {value.path: value.text() for value in self._live(lambda: schema.STATE, schema.STATE_CRC, "status")}
 
     @property
     def results(self) -> dict[str, float]:
         """What the run has measured so far; the keys are those of `labpgt.events.RESULTS`."""
         with reported(self.path, StorageFault, "reading the results"):
-            there = set(self._file.names(schema.RESULTS))
-            values = {name: self._file.number(f"{schema.RESULTS}/{name}") for name in RESULTS if name in there}
-        return {name: value for name, value in values.items() if not np.isnan(value)}
+            read = self._live(lambda: self._file.leaves(schema.RESULTS), schema.RESULTS_CRC, "results")
+            values = {value.path.removeprefix(f"{schema.RESULTS}/"): value for value in read}
+            known = {name: values[name].number() for name in RESULTS if name in values}
+        return {name: value for name, value in known.items() if not np.isnan(value)}
+
+    def _live(self, paths: Callable[[], Iterable[str]], crc_path: str, what: str) -> list[Value]:
+        """Read values that a running run may change at this moment, until they match their checksum."""
+        deadline = time.monotonic() + (_LIVE_S if self._file.unfinished else 0.0)
+        while True:
+            values = [self._file.read(path) for path in paths()]
+            try:
+                if self._checked:
+                    self._compare(values, crc_path, what)
+                return values
+            except _Mismatch:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_LIVE_PAUSE_S)
 
     @property
     def warnings(self) -> list[str]:
         """What a person should look at, oldest first."""
+        return [row["message"].decode("utf-8", "replace") for row in self.warning_rows()]
+
+    def warning_rows(self) -> NDArray[np.void]:
+        """Return one row of `schema.WARNING_DTYPE` for each warning: shots taken when it came, and its text."""
+        if self._checked:
+            return self._rows(schema.WARNINGS, 0, None)
         with reported(self.path, StorageFault, "reading the warnings"):
-            return [text for text in self._file.texts(schema.WARNINGS) if text]
+            texts = [text for text in self._file.read(schema.WARNINGS).texts() if text]
+        return np.array([(-1, schema.encode(text)) for text in texts], schema.WARNING_DTYPE)
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return self._file.size
 
     @property
     def n_shots(self) -> int:
@@ -237,25 +321,72 @@ class Session:
         doing = f"reading rows {start} to {stop} of /{path}"
         with reported(self.path, StorageFault, doing), self._file.dataset(path) as table:
             rows: NDArray[np.void] = table[start : max(start, stop)]
-            return rows
+            if not self._checked:
+                return rows
+            whole = self._whole_rows(rows, path, start)
+            if not whole.all():
+                raise ValueError(
+                    f"row {start + int(np.argmin(whole))} does not match its checksum; the file is damaged there"
+                )
+            return split(rows, self._dtypes[path])
 
     def checkpoint(self) -> tuple[Cursor, NDArray[np.float32]] | None:
         """Return the newest whole checkpoint: where it was taken, and the parameters (n,). None before the first."""
+        found = self._newest(lambda cursor: True)
+        return None if found is None else (found[0], found[1][schema.CHECKPOINT_PARAMETERS])
+
+    def training_state(self) -> TrainingState | None:
+        """Return the newest checkpoint that training can go on from, whose shots, steps and epochs are all here.
+
+        None where there is none: before the first, and in files of schema 1, which kept the parameters alone.
+        """
+        if not self._checked:
+            return None
+
+        def recorded(cursor: Cursor) -> bool:
+            return (
+                self._lengths[schema.SHOTS] >= cursor.shot
+                and self._lengths[schema.STEPS] > cursor.step
+                and self._lengths[schema.EPOCHS] > cursor.epoch
+            )
+
+        found = self._newest(recorded)
+        if found is None:
+            return None
+        cursor, arrays = found
+        parameters = arrays.pop(schema.CHECKPOINT_PARAMETERS)
+        state = {path.removeprefix(f"{schema.CHECKPOINT_STATE}/"): array for path, array in arrays.items()}
+        return TrainingState(cursor, parameters, state)
+
+    def _newest(self, wanted: Callable[[Cursor], bool]) -> tuple[Cursor, dict[str, NDArray[Any]]] | None:
         with reported(self.path, StorageFault, "reading the checkpoint"):
-            while True:
+            for _ in range(_CHECKPOINT_TRIES):
                 cursors = self._cursors()
-                valid = np.flatnonzero(cursors["valid"])
-                if not valid.size:
-                    return None
-                newest = int(valid[np.argmax(cursors["shot"][valid])])
-                parameters = self._file.array(schema.CHECKPOINT_PARAMETERS, np.dtype(np.float32), 2)[newest]
-                # The writer may have come round to this slot in the meantime.
-                if self._cursors()[newest] == cursors[newest]:
-                    shot, step, epoch, _ = cursors[newest].tolist()
-                    return Cursor(shot, step, epoch), parameters
+                order = np.argsort(cursors["shot"], kind="stable")[::-1]
+                for slot in (int(i) for i in order if cursors["valid"][i]):
+                    cursor = Cursor(*(int(cursors[name][slot]) for name in Cursor._fields))
+                    if not wanted(cursor):
+                        continue
+                    arrays = self._checkpoint_arrays(slot)
+                    # The writer may have come round to this slot in the meantime.
+                    if self._cursors()[slot] == cursors[slot] and (
+                        not self._checked or cursors["crc32"][slot] == checkpoint_crc(cursor, arrays)
+                    ):
+                        return cursor, arrays
+                if (self._cursors() == cursors).all():
+                    break
+        return None
+
+    def _checkpoint_arrays(self, slot: int) -> dict[str, NDArray[Any]]:
+        path = schema.CHECKPOINT_PARAMETERS
+        arrays = {path: self._file.array(path, np.dtype(np.float32), 2)[slot]}
+        for path in self._file.leaves(schema.CHECKPOINT_STATE) if self._checked else ():
+            arrays[path] = self._file.slot(path, slot)
+        return arrays
 
     def _cursors(self) -> NDArray[Any]:
-        return self._file.array(schema.CHECKPOINT_CURSOR, schema.CURSOR_DTYPE, 1)
+        dtype = schema.CURSOR_DTYPE if self._checked else schema.CURSOR_V1_DTYPE
+        return self._file.array(schema.CHECKPOINT_CURSOR, dtype, 1)
 
     def close(self) -> None:
         """Close the file."""
@@ -268,3 +399,31 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _Mismatch(ValueError):
+    """Values do not match their checksum."""
+
+
+def _there(values: Mapping[str, Value], path: str) -> Value:
+    if path not in values:
+        raise ValueError(f"/{path} is missing")
+    return values[path]
+
+
+def _inside(values: Mapping[str, Value], group: str) -> Iterator[tuple[str, Value]]:
+    for path, value in values.items():
+        parent, _, name = path.rpartition("/")
+        if parent == group:
+            yield name, value
+
+
+def _resumption(values: Mapping[str, Value], group: str) -> Resumption:
+    return Resumption(
+        _there(values, f"{group}/time").text(),
+        _there(values, f"{group}/shot").integer(),
+        _there(values, f"{group}/status").text(),
+        _there(values, f"{group}/reason").text(),
+        {name: value.text() for name, value in _inside(values, f"{group}/provenance")},
+        {name: Setting(v.scalar(), v.units) for name, v in _inside(values, f"{group}/settings")},
+    )

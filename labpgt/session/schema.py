@@ -10,8 +10,13 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike
 
-SCHEMA_VERSION = 1
-"""Raised whenever a file of this version would be misread by an older reader."""
+SCHEMA_VERSION = 2
+"""Raised whenever a file of this version would be misread by an older reader.
+
+1: the first. 2: a checksum to every row and value, whole training state in checkpoints, warnings with the shot they
+came at, resumptions.
+"""
+CHECKSUMS_SINCE = 2
 
 CREATOR = "labpgt"
 DEFINITION_NAME = "labpgt_session"
@@ -28,6 +33,7 @@ TITLE = "entry/title"
 DEFINITION = "entry/definition"
 CONFIGURATION = "entry/configuration"
 PARAMETERS_SHA256 = "entry/parameters_sha256"
+RUN_ID = "entry/entry_identifier_uuid"
 WARNINGS = "entry/warnings"
 SHOTS = "entry/shots"
 STEPS = "entry/steps"
@@ -47,7 +53,13 @@ SETTINGS = "entry/instrument/settings"
 RESULTS = "entry/results"
 CHECKPOINTS = "entry/checkpoints"
 CHECKPOINT_PARAMETERS = "entry/checkpoints/parameters"
+CHECKPOINT_STATE = "entry/checkpoints/state"
 CHECKPOINT_CURSOR = "entry/checkpoints/cursor"
+RESUMPTIONS = "entry/resumptions"
+CHECKSUMS = "entry/checksums"
+CONSTANTS_CRC = "entry/checksums/constants"
+STATE_CRC = "entry/checksums/state"
+RESULTS_CRC = "entry/checksums/results"
 LEARNING_CURVE = "entry/learning_curve"
 
 CURVE = {
@@ -58,13 +70,22 @@ CURVE = {
 }
 """Columns of an epoch that make the learning curve, each with the label a viewer shows."""
 
-CURSOR_DTYPE = np.dtype([("shot", "<i8"), ("step", "<i8"), ("epoch", "<i8"), ("valid", "u1")])
+CURSOR_V1_DTYPE = np.dtype([("shot", "<i8"), ("step", "<i8"), ("epoch", "<i8"), ("valid", "u1")])
+CURSOR_DTYPE = np.dtype([("shot", "<i8"), ("step", "<i8"), ("epoch", "<i8"), ("valid", "u1"), ("crc32", "<u4")])
+WARNING_DTYPE = np.dtype([("shot", "<i8"), ("message", "S1024")])
+"""What a person should look at, and how many shots had been taken when it came; UTF-8."""
+
+TABLES = (SHOTS, STEPS, EPOCHS, WARNINGS)
+STATE = (STATUS, REASON, END_TIME, PARAMETERS_SHA256)
+"""Texts that change at the end of a run."""
+CONSTANTS = (VERSION, RUN_ID, DEFINITION, TITLE, CONFIGURATION, START_TIME)
+CONSTANT_GROUPS = (PROVENANCE, TASK, INSTRUMENT, RESUMPTIONS)
+"""What is known when a process starts to write, and never changes while it does."""
 
 STATUS_BYTES = 16
 REASON_BYTES = 4096
 TIME_BYTES = 40
 SHA256_BYTES = 64
-WARNING_BYTES = 1024
 
 CHUNK_ROWS = 64
 CHUNK_BYTES = 1 << 20

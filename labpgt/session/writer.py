@@ -1,28 +1,25 @@
 """Writes a run into its session file while it goes."""
 
-import contextlib
-import os
-import shutil
-import sys
-import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from labpgt.errors import InputError, StorageFault
+from labpgt.errors import StorageFault
 from labpgt.events import (
     RESULTS,
     Checkpoint,
     EpochDone,
     Event,
     Measured,
+    RunResumed,
     RunStarted,
     RunStopped,
     RunWarning,
@@ -32,39 +29,61 @@ from labpgt.events import (
 )
 from labpgt.session import schema
 from labpgt.session.buffer import RowBuffer
-from labpgt.session.layout import lay_out
+from labpgt.session.checksum import table_key
+from labpgt.session.disk import (
+    check_creatable,
+    check_space,
+    close_durably,
+    close_unwritten,
+    deletion,
+    fsync,
+    is_deleted,
+    part_path,
+    put_in_place,
+)
+from labpgt.session.layout import crc_of, lay_out, result_paths, table_dtypes
 from labpgt.session.provenance import provenance
+from labpgt.session.recovery import Recovery, write_checkpoint
 
-RESERVE_BYTES = 64 << 20
-"""A run stops when less than this would stay free on the disk: HDF5 does not survive a full one."""
-LAST_RESERVE_BYTES = 1 << 20
-"""The end of a run may use the reserve up to this."""
 _SHORTEST_PAUSE_S = 1e-3
-_SPACE_CHECK_S = 0.2
-_SPACE_CHECK_BYTES = RESERVE_BYTES // 2
 
 
 class SessionWriter:
-    """Subscriber that records every event of a run in one new HDF5 file.
+    """Subscriber that records every event of a run in one HDF5 file: a new one, or the one that it resumes.
 
     Synchronous and fatal: any failure to record raises `StorageFault`, after which only `RunStopped` is still taken,
     to close the file in order if that is possible. Shots are acknowledged, which means that they survive the death of
     this process, when about `flush_shots` wait or the oldest has waited for `flush_s` seconds; a thread sees to the
-    second when no event comes. The file appears with `RunStarted`, and folders that are missing; while it is open other
-    processes can read it.
+    second when no event comes. With `fsync` they survive a power cut, too. A ± pair is acknowledged whole.
+
+    The file appears with `RunStarted`, and folders that are missing; while it is open other processes can read it. With
+    `resume`, rows that the session has already are passed over, and it stays as it was until `RunResumed` comes (or the
+    run ends in success before).
 
     Raises `InputError` when the file exists or cannot be created.
     """
 
-    def __init__(self, path: Path, *, flush_shots: int = 64, flush_s: float = 0.05) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        flush_shots: int = 64,
+        flush_s: float = 0.05,
+        fsync: bool = False,
+        resume: Recovery | None = None,
+    ) -> None:
         self.path = Path(path)
         self.flush_shots = flush_shots
         self.flush_s = flush_s
+        self.fsync = fsync
         self.acknowledged = 0
         """Shots that are safe in the file."""
         self.seconds = 0.0
         """Time that the run has spent in here."""
-        _check_creatable(self.path)
+        if resume is None:
+            check_creatable(self.path)
+        self._recovery = resume
+        self._part: Path | None = None
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
@@ -72,9 +91,8 @@ class SessionWriter:
         self._fault: StorageFault | None = None
         self._buffers: dict[str, RowBuffer] = {}
         self._waiting_since: float | None = None
-        self._space_checked = -np.inf
-        self._unchecked_bytes = 0
         self._checkpoints = 0
+        self._shots = 0
 
     def __call__(self, event: Event) -> None:
         """Record an event; raises `StorageFault` with the file and what to do."""
@@ -106,8 +124,10 @@ class SessionWriter:
             except Exception as error:
                 fault = self._failed("closing the file", error)
                 self._abandon()
-                if not known:
+                if not known and fault is not error:
                     raise fault from error
+                if not known:
+                    raise
 
     def __enter__(self) -> Self:
         return self
@@ -137,28 +157,53 @@ class SessionWriter:
         if self._file is not None:
             raise StorageFault(f"{self.path}: a run has been started already; give each run a file of its own")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._check_space(8 * event.parameters)
-        file = h5py.File(self.path, "x", libver=schema.LIBVER)
+        self._part = part_path(self.path)
         try:
-            lay_out(file, event, provenance(event.dataset_sha256))
-            for name in (schema.SHOTS, schema.STEPS, schema.EPOCHS, schema.WARNINGS):
-                self._buffers[name] = RowBuffer(file[name], self.flush_shots)
+            file = self._create(event, self._part) if self._recovery is None else self._recovery.copy(event, self._part)
+            run_id = file[schema.RUN_ID][()].decode()
+            for name, dtype in table_dtypes(event.symbols, event.nodes).items():
+                key = table_key(run_id, name)
+                self._buffers[name] = RowBuffer(file[name], dtype, self.flush_shots, key)
             for name in schema.CURVE:
                 path = f"{schema.LEARNING_CURVE}/{name}"
-                self._buffers[path] = RowBuffer(file[path], self.flush_shots)
+                self._buffers[path] = RowBuffer(file[path], file[path].dtype, self.flush_shots)
             file.swmr_mode = True
         except BaseException:
-            _close_unwritten(file)
-            self.path.unlink()
+            self._part.unlink(missing_ok=True)
             raise
         self._file = file
+        if self._recovery is None:
+            self._put_in_place()
+        self.acknowledged = self._buffers[schema.SHOTS].written
         self._thread = threading.Thread(target=self._flush_old_rows, name="session-flush", daemon=True)
         self._thread.start()
 
+    def _create(self, event: RunStarted, part: Path) -> h5py.File:
+        check_space(None, self.path, sum(2 * array.nbytes for array in event.state.values()) + 8 * event.parameters, 0)
+        file = h5py.File(part, "x", libver=schema.LIBVER)
+        try:
+            lay_out(file, event, provenance(event.dataset_sha256), str(uuid.uuid4()))
+        except BaseException:
+            close_unwritten(file)
+            raise
+        return file
+
+    def _put_in_place(self) -> None:
+        """Let the file appear where it belongs."""
+        assert self._file is not None
+        assert self._part is not None
+        self._file.flush()
+        fsync(self._file)
+        put_in_place(self._part, self.path, replace=self._recovery is not None)
+        self._part = None
+
     def _record(self, file: h5py.File, event: Event) -> None:
         match event:
+            case RunResumed():
+                self._flush()
+                self._put_in_place()
             case ShotsTaken():
-                self._append(schema.SHOTS, event.rows)
+                self._shots_taken(event.rows)
             case StepDone():
                 self._append(schema.STEPS, event.row)
             case EpochDone():
@@ -171,19 +216,34 @@ class SessionWriter:
                 self._measured(file, event.values)
                 self._flush()
             case RunWarning():
-                text = np.array(schema.encode(event.message, schema.WARNING_BYTES), file[schema.WARNINGS].dtype)
-                self._append(schema.WARNINGS, text)
+                message = schema.encode(event.message, schema.WARNING_DTYPE["message"].itemsize)
+                row = np.array((self._shots, message), schema.WARNING_DTYPE)
+                if self._recovery is None or not self._recovery.has_warning(row):
+                    self._append(schema.WARNINGS, row)
             case RunStopped():
                 self._stop(file, event)
 
-    def _append(self, name: str, rows: NDArray[np.generic]) -> None:
-        rows = np.atleast_1d(rows)
+    def _shots_taken(self, rows: NDArray[np.void]) -> None:
+        self._shots = int(rows["index"][-1]) + 1
+        if self._recovery is not None and (first := self._recovery.losses_missing(rows)) is not None:
+            # Answered, but not read out, before the run ended: the loss comes only now.
+            self._flush()
+            self._buffers[schema.SHOTS].overwrite(*first)
+        self._append(schema.SHOTS, rows)
+
+    def _append(self, name: str, new: NDArray[Any]) -> None:
+        rows: NDArray[Any] = np.atleast_1d(new)
+        if self._recovery is not None:
+            rows = rows[self._recovery.known(name, len(rows)) :]
         buffer = self._buffers[name]
         start = 0
         while start < len(rows):
-            if not buffer.room:
+            # Two rows at least: a ± pair is never torn, whatever happens between two flushes.
+            if buffer.room < 2:
                 self._flush()
             stop = start + min(buffer.room, len(rows) - start)
+            if name == schema.SHOTS and stop < len(rows) and rows["sign"][stop - 1] > 0:
+                stop -= 1
             buffer.add(rows[start:stop])
             if self._waiting_since is None:
                 self._waiting_since = time.perf_counter()
@@ -197,13 +257,22 @@ class SessionWriter:
 
     def _flush(self, *, last: bool = False) -> None:
         """Hand everything that waits to HDF5 and flush it."""
-        assert self._file is not None
-        self._check_space(sum(buffer.nbytes for buffer in self._buffers.values()), last=last)
+        file = self._file
+        assert file is not None
+        if not last and is_deleted(file):
+            raise deletion(self.path)
+        waiting = sum(buffer.nbytes for buffer in self._buffers.values())
+        check_space(file, self.path, waiting, self.acknowledged, last=last)
         for buffer in self._buffers.values():
             buffer.write()
-        self._file.flush()
+        self._sync(file)
         self._waiting_since = None
         self.acknowledged = self._buffers[schema.SHOTS].written
+
+    def _sync(self, file: h5py.File) -> None:
+        file.flush()
+        if self.fsync:
+            fsync(file)
 
     def _flush_old_rows(self) -> None:
         """Flush rows that have waited for `flush_s`: the next shot of a slow device may be long in coming."""
@@ -221,15 +290,11 @@ class SessionWriter:
                         self._failed("flushing shots", error)
 
     def _keep(self, file: h5py.File, event: Checkpoint) -> None:
-        """Overwrite the older checkpoint; each flush makes sure that a crash leaves the other one, or both."""
-        slot = self._checkpoints % 2
-        cursor = file[schema.CHECKPOINT_CURSOR]
-        cursor[slot] = np.zeros((), schema.CURSOR_DTYPE)
+        """Overwrite the older checkpoint; what a crash leaves of it does not match its checksum."""
         self._flush()
-        file[schema.CHECKPOINT_PARAMETERS][slot] = event.parameters
-        file.flush()
-        cursor[slot] = np.array((event.shot, event.step, event.epoch, 1), schema.CURSOR_DTYPE)
-        file.flush()
+        slot = self._checkpoints % 2
+        write_checkpoint(file, slot, event)
+        self._sync(file)
         self._checkpoints += 1
 
     def _measured(self, file: h5py.File, values: Mapping[str, float]) -> None:
@@ -239,48 +304,54 @@ class SessionWriter:
             )
         for name, value in values.items():
             file[f"{schema.RESULTS}/{name}"][()] = value
+        file[schema.RESULTS_CRC][()] = crc_of(file, result_paths())
 
     def _stop(self, file: h5py.File, event: RunStopped) -> None:
+        if self._part is not None:
+            if event.status is not Status.SUCCESS:
+                self._discard()
+                return
+            self._put_in_place()
         self._flush(last=True)
         self._measured(file, event.results)
         _overwrite(file, schema.PARAMETERS_SHA256, event.parameters_sha256, schema.SHA256_BYTES)
         _overwrite(file, schema.REASON, event.reason, schema.REASON_BYTES)
         _overwrite(file, schema.END_TIME, schema.iso_time(event.time), schema.TIME_BYTES)
         _overwrite(file, schema.STATUS, event.status, schema.STATUS_BYTES)
-        file.flush()
+        file[schema.STATE_CRC][()] = crc_of(file, schema.STATE)
+        self._sync(file)
+
+    def _discard(self) -> None:
+        """Give up a copy that never came into its place: the session is as it was."""
+        assert self._part is not None
+        self._abandon()
+        self._part.unlink(missing_ok=True)
+        self._part = None
 
     def _close(self, file: h5py.File) -> None:
-        if self._fault is None:
+        if self._part is not None:
+            self._discard()
+            return
+        deleted = is_deleted(file)
+        if self._fault is None or deleted:
             self._flush(last=True)
         else:
-            self._check_space(0, last=True)
+            check_space(file, self.path, 0, self.acknowledged, last=True)
         if not file[schema.END_TIME][()]:
             if self._fault is not None:
                 _overwrite(file, schema.REASON, str(self._fault), schema.REASON_BYTES)
                 _overwrite(file, schema.STATUS, Status.FAILED, schema.STATUS_BYTES)
             _overwrite(file, schema.END_TIME, schema.iso_time(time.time()), schema.TIME_BYTES)
+            file[schema.STATE_CRC][()] = crc_of(file, schema.STATE)
             file.flush()
-        file.close()
+        rescued = close_durably(file, self.path)
         self._file = None
-        # The run is over, so there is time to make it survive a power cut, too.
-        with self.path.open("rb+") as written:
-            os.fsync(written.fileno())
-
-    def _check_space(self, needed: int, *, last: bool = False) -> None:
-        """Raise `StorageFault` while there is still space to close the file in order."""
-        now = time.perf_counter()
-        self._unchecked_bytes += needed
-        due = now - self._space_checked > _SPACE_CHECK_S or self._unchecked_bytes > _SPACE_CHECK_BYTES
-        if not (due or last):
-            return
-        needed += LAST_RESERVE_BYTES if last else RESERVE_BYTES
-        free = shutil.disk_usage(self.path.parent).free
-        if free < needed:
-            raise StorageFault(
-                f"{self.path}: the disk has {free / 1e6:.1f} MB free, going on safely takes {needed / 1e6:.1f} MB; "
-                f"{self.acknowledged} shots are safe. Free some space or choose another --out"
-            )
-        self._space_checked, self._unchecked_bytes = now, 0
+        if deleted:
+            if self._fault is None:
+                self._fault = deletion(self.path)
+            place = f"are rescued in {rescued}" if rescued else "are lost with it: no folder took a copy"
+            self._fault.add_note(f"{self.path}: its {self.acknowledged} shots {place}")
+            raise self._fault
 
     def _failed(self, doing: str, error: Exception) -> StorageFault:
         """Remember a failure so that every later call fails too; give up a file that HDF5 cannot write."""
@@ -297,46 +368,9 @@ class SessionWriter:
 
     def _abandon(self) -> None:
         if self._file is not None:
-            _close_unwritten(self._file)
+            close_unwritten(self._file)
             self._file = None
-
-
-def _check_creatable(path: Path) -> None:
-    folder = path.parent
-    try:
-        if path.is_symlink() or path.exists():
-            raise InputError(f"session file {path} exists already; choose another --out or delete it")
-        # What is missing is made when the run starts: input that is refused meanwhile leaves nothing behind.
-        while not folder.exists():
-            folder = folder.parent
-        if not folder.is_dir():
-            raise InputError(f"session file {path} cannot be created: {folder} is not a folder; choose another --out")
-        writable = os.access(folder, os.W_OK | os.X_OK)
-    except OSError as error:
-        raise InputError(f"session file {path} cannot be created: {error}; choose another --out") from error
-    if not writable:
-        raise InputError(f"session file {path}: the folder {folder} cannot be written to; choose another --out")
 
 
 def _overwrite(file: h5py.File, path: str, text: str, length: int) -> None:
     file[path][()] = schema.encode(text, length)
-
-
-def _close_unwritten(file: h5py.File) -> None:
-    """Close a file that cannot be written, leaving on disk what was flushed.
-
-    HDF5 writes once more when it closes, and a write that fails then ends the whole process, even when that exits. So
-    these last writes go to a file in memory that nobody reads.
-    """
-    if sys.platform == "linux":
-        scratch = os.memfd_create("session")
-    else:
-        with tempfile.TemporaryFile() as temporary:
-            scratch = os.dup(temporary.fileno())
-    try:
-        os.dup2(scratch, file.id.get_vfd_handle())
-        # After some failed writes HDF5 refuses to close a file, but then it no longer harms.
-        with contextlib.suppress(OSError, RuntimeError):
-            file.close()
-    finally:
-        os.close(scratch)

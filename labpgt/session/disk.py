@@ -1,0 +1,168 @@
+"""What a session file needs of its disk, and what is done when the disk fails it."""
+
+import contextlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import h5py
+import psutil
+
+from labpgt.errors import InputError, StorageFault
+
+RESERVE_BYTES = 64 << 20
+"""A run stops when less than this would stay free on the disk: HDF5 does not survive a full one."""
+LAST_RESERVE_BYTES = 1 << 20
+"""The end of a run may use the reserve up to this."""
+RENAMES_OPEN_FILES = os.name != "nt"
+_COPY_BYTES = 16 << 20
+
+
+def check_creatable(path: Path) -> None:
+    """Raise `InputError` when a new file cannot be made there."""
+    folder = path.parent
+    try:
+        if path.is_symlink() or path.exists():
+            raise InputError(f"session file {path} exists already; choose another --out or delete it")
+        # What is missing is made when the run starts: input that is refused meanwhile leaves nothing behind.
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            raise InputError(f"session file {path} cannot be created: {folder} is not a folder; choose another --out")
+        writable = os.access(folder, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise InputError(f"session file {path} cannot be created: {error}; choose another --out") from error
+    if not writable:
+        raise InputError(f"session file {path}: the folder {folder} cannot be written to; choose another --out")
+
+
+def part_path(path: Path) -> Path:
+    """Return where the file is made before it appears at its place, and remove what dead processes left there.
+
+    A process killed while it makes a file so leaves either the whole of it at its place or nothing.
+    """
+    if not path.parent.is_dir():
+        return path  # it vanished meanwhile; creating the file says so
+    name = re.compile(re.escape(f".{path.name}.") + r"(\d+)\.part")
+    for left in path.parent.iterdir():
+        found = name.fullmatch(left.name)
+        if found and (int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1]))):
+            left.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def put_in_place(part: Path, path: Path, *, replace: bool) -> None:
+    """Move a file to its place at one stroke; `StorageFault` when another came first and may not be replaced."""
+    if replace:
+        part.replace(path)
+    else:
+        try:
+            os.link(part, path)
+        except FileExistsError as error:
+            raise StorageFault(f"{path}: another process has created it meanwhile; choose another --out") from error
+        except OSError:  # a disk without hard links
+            if path.exists():
+                raise StorageFault(f"{path}: another process has created it meanwhile") from None
+            part.replace(path)
+        else:
+            part.unlink()
+    _fsync_folder(path.parent)
+
+
+def is_deleted(file: h5py.File) -> bool:
+    """Say whether the open file has no name any more: what is written to it goes with this process."""
+    return RENAMES_OPEN_FILES and os.fstat(file.id.get_vfd_handle()).st_nlink == 0
+
+
+def deletion(path: Path) -> StorageFault:
+    """Return the error of a run whose file was deleted."""
+    return StorageFault(f"{path}: the file, or its folder, was deleted while the run went on")
+
+
+def check_space(file: h5py.File | None, path: Path, needed: int, acknowledged: int, *, last: bool = False) -> None:
+    """Raise `StorageFault` while there is still space to close the file in order."""
+    needed += LAST_RESERVE_BYTES if last else RESERVE_BYTES
+    # Asked of the open file, for its folder may have been moved.
+    place = path.parent if file is None or not RENAMES_OPEN_FILES else file.id.get_vfd_handle()
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise StorageFault(
+            f"{path}: the disk has {free / 1e6:.1f} MB free, going on safely takes {needed / 1e6:.1f} MB; "
+            f"{acknowledged} shots are safe. Free some space or choose another --out"
+        )
+
+
+def close_unwritten(file: h5py.File) -> None:
+    """Close a file that cannot be written, leaving on disk what was flushed.
+
+    HDF5 writes once more when it closes, and a write that fails then ends the whole process, even when that exits. So
+    these last writes go to a file in memory that nobody reads.
+    """
+    if sys.platform == "linux":
+        scratch = os.memfd_create("session")
+    else:
+        with tempfile.TemporaryFile() as temporary:
+            scratch = os.dup(temporary.fileno())
+    try:
+        os.dup2(scratch, file.id.get_vfd_handle())
+        # After some failed writes HDF5 refuses to close a file, but then it no longer harms.
+        with contextlib.suppress(OSError, RuntimeError):
+            file.close()
+    finally:
+        os.close(scratch)
+
+
+def close_durably(file: h5py.File, path: Path) -> Path | None:
+    """Close a file and wait until the disk has it; return where its content went if the file was deleted meanwhile."""
+    if not RENAMES_OPEN_FILES:
+        file.close()
+        with path.open("rb+") as closed:
+            os.fsync(closed.fileno())
+        return None
+    descriptor = os.dup(file.id.get_vfd_handle())
+    try:
+        file.close()
+        os.fsync(descriptor)
+        return _rescue(descriptor, path) if os.fstat(descriptor).st_nlink == 0 else None
+    finally:
+        os.close(descriptor)
+
+
+def _rescue(descriptor: int, path: Path) -> Path | None:
+    """Copy a deleted file, while it is still open, to the nearest folder that takes it."""
+    length = os.fstat(descriptor).st_size
+    for folder in (*path.absolute().parents, Path(tempfile.gettempdir())):
+        rescued = folder / f"rescued-{os.getpid()}-{path.name}"
+        try:
+            if shutil.disk_usage(folder).free < length:
+                continue
+            with rescued.open("xb") as copy:
+                for start in range(0, length, _COPY_BYTES):
+                    copy.write(os.pread(descriptor, _COPY_BYTES, start))
+                copy.flush()
+                os.fsync(copy.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                rescued.unlink()
+            continue
+        return rescued
+    return None
+
+
+def fsync(file: h5py.File) -> None:
+    """Wait until the disk has what was flushed."""
+    os.fsync(file.id.get_vfd_handle())
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Wait until the disk has the folder's list of names."""
+    if not RENAMES_OPEN_FILES:
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
