@@ -1,5 +1,6 @@
 """A recorded session as a device, and the proof that a session says what it learned."""
 
+import math
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -110,19 +111,7 @@ class ReplayReservoir:
             raise DeviceFault(f"{self.name}: a shot was asked of a closed device; call open() first")
         drives = checked_drives(self, drives)
         rows = self.recorded(self._next, self._next + len(drives))
-        asked = drives[: len(rows)]
-        if asked.shape != rows["drive"].shape:
-            raise ReplayMismatch(
-                f"{self.name}: shots of {asked.shape[1]} symbols were asked, {rows['drive'].shape[1]} are recorded"
-            )
-        # The comparison is written so that a recorded NaN fails it.
-        differs = ~(np.abs(asked - rows["drive"]) <= self.tolerance)
-        if differs.any():
-            i, symbol = np.argwhere(differs)[0]
-            raise ReplayMismatch(
-                f"shot {self._next + i} differs: drive symbol {symbol} was recorded as {rows['drive'][i, symbol]:.9g}, "
-                f"replay computes {asked[i, symbol]:.9g}"
-            )
+        compare_drives(drives[: len(rows)], rows, self._next, self.tolerance)
         if len(rows) < len(drives):
             raise RecordingEnded(f"{self.name}: the recording ends after {self._next + len(rows)} shots")
         self._next += len(rows)
@@ -153,11 +142,21 @@ class Verdict:
 
 
 def same_machine(session: Session) -> bool:
-    """Say whether this machine computes as the recording one did: same processor family and library versions."""
-    recorded = session.provenance
+    """Say whether this machine computes as the recording ones did: same host, processor family and library versions."""
     here = {"machine": platform.machine(), "torch": version("torch"), "numpy": version("numpy")}
     here["host"] = platform.node()
-    return all(recorded.get(key) == value for key, value in here.items())
+    recorders = [session.provenance, *(resumption.provenance for resumption in session.resumptions)]
+    return all(recorded.get(key) == value for key, value in here.items() for recorded in recorders)
+
+
+def check_data(session: Session, config: Config, dataset: Dataset) -> None:
+    """Raise `InputError` when these are not the data that the session was recorded on."""
+    recorded = session.provenance.get("dataset_sha256", "")
+    if dataset.sha256 != recorded:
+        raise InputError(
+            f"{session.path}: was recorded on other data than {config.task.name} is here (hash "
+            f"{recorded[:12]}, here {dataset.sha256[:12]}); give the same data"
+        )
 
 
 def replay(
@@ -175,37 +174,18 @@ def replay(
     does not, `RunAborted` when `stop()` gives a reason. `tolerance` is zero on the recording machine unless given,
     `ELSEWHERE` on any other, where only drives and losses are compared.
     """
-    if dataset.sha256 != session.provenance.get("dataset_sha256"):
-        raise InputError(
-            f"{session.path}: was recorded on other data than {config.task.name} is here (hash "
-            f"{session.provenance.get('dataset_sha256', '')[:12]}, here {dataset.sha256[:12]}); give the same data"
-        )
+    check_data(session, config, dataset)
     if tolerance is None:
         tolerance = 0.0 if same_machine(session) else ELSEWHERE
-    steps, epochs = session.steps(), session.epochs()
-    shots, matched = 0, 0
+    shots = 0
     with ReplayReservoir(session.path, tolerance, _model(config)) as reservoir:
         trainer = Trainer(config, reservoir, dataset)
+        comparison = Comparison(reservoir.recorded, session.steps(), session.epochs(), tolerance)
         note = "to the end of the run"
         try:
             for event in trainer.events(stop):
-                if isinstance(event, ShotsTaken):
-                    first = int(event.rows["index"][0])
-                    _compare(event.rows, reservoir.recorded(first, first + len(event.rows)), tolerance)
-                    shots += len(event.rows)
-                elif isinstance(event, StepDone) and not tolerance:
-                    step = int(event.row["step"])
-                    _compare_record(f"update {step}", event.row, steps[step : step + 1])
-                elif isinstance(event, EpochDone) and not tolerance:
-                    epoch = int(event.row["epoch"])
-                    for row in epochs[epoch : epoch + 1]:
-                        _compare_hash(
-                            f"after epoch {epoch + 1}",
-                            event.row["parameters_sha256"].item().decode(),
-                            row["parameters_sha256"].decode(),
-                        )
-                        matched += 1
-                    _compare_record(f"epoch {epoch + 1}", event.row, epochs[epoch : epoch + 1])
+                comparison(event)
+                shots += len(event.rows) if isinstance(event, ShotsTaken) else 0
                 yield event
                 if not isinstance(event, RunStopped):
                     continue
@@ -225,8 +205,74 @@ def replay(
             shots = session.n_shots
         if session.parameters_sha256 and not tolerance:
             _compare_hash("at the end", trainer.network.sha256(), session.parameters_sha256)
-            matched += 1
-    yield Verdict(shots, matched, tolerance, note)
+            comparison.hashes += 1
+    yield Verdict(shots, comparison.hashes, tolerance, note)
+
+
+class Comparison:
+    """Compares the events of a training with what was recorded of it, and raises `ReplayMismatch` where they differ.
+
+    `recorded` gives shots start to stop as they are on record, fewer where the record ends; steps and epochs are those
+    on record from number `first_step` and `first_epoch` on; shots from `unread_from` on may lack their loss. Within a
+    tolerance only drives and losses are compared.
+    """
+
+    def __init__(
+        self,
+        recorded: Callable[[int, int], NDArray[np.void]],
+        steps: NDArray[np.void],
+        epochs: NDArray[np.void],
+        tolerance: float,
+        *,
+        first_step: int = 0,
+        first_epoch: int = 0,
+        unread_from: float = math.inf,
+    ) -> None:
+        self.hashes = 0
+        """Parameter vectors after an epoch that hashed to what was recorded."""
+        self._recorded = recorded
+        self._steps, self._first_step = steps, first_step
+        self._epochs, self._first_epoch = epochs, first_epoch
+        self._tolerance = tolerance
+        self._unread_from = unread_from
+
+    def __call__(self, event: Event) -> None:
+        """Compare one event; what is not on record passes."""
+        if isinstance(event, ShotsTaken):
+            first = int(event.rows["index"][0])
+            recorded = self._recorded(first, first + len(event.rows))
+            _compare(event.rows[: len(recorded)], recorded, self._tolerance, self._unread_from)
+        elif isinstance(event, StepDone) and not self._tolerance:
+            step = int(event.row["step"])
+            recorded = self._steps[step - self._first_step :][:1]
+            _compare_record(f"update {step}", event.row, recorded)
+        elif isinstance(event, EpochDone) and not self._tolerance:
+            epoch = int(event.row["epoch"])
+            recorded = self._epochs[epoch - self._first_epoch :][:1]
+            for row in recorded:
+                computed = event.row["parameters_sha256"].item().decode()
+                _compare_hash(f"after epoch {epoch + 1}", computed, row["parameters_sha256"].decode())
+                self.hashes += 1
+            _compare_record(f"epoch {epoch + 1}", event.row, recorded)
+
+
+def compare_drives(asked: NDArray[np.float64], rows: NDArray[np.void], first: int, tolerance: float) -> None:
+    """Raise `ReplayMismatch` for the first of the shots, numbered from `first`, that is driven otherwise than recorded.
+
+    Drives asked (shots, symbols) beside as many recorded rows.
+    """
+    if asked.shape != rows["drive"].shape:
+        raise ReplayMismatch(
+            f"shots of {asked.shape[1]} symbols were asked, {rows['drive'].shape[1]} symbols are recorded"
+        )
+    # The comparison is written so that a recorded NaN fails it.
+    differs = ~(np.abs(asked - rows["drive"]) <= tolerance)
+    if differs.any():
+        i, symbol = np.argwhere(differs)[0]
+        raise ReplayMismatch(
+            f"shot {first + i} differs: drive symbol {symbol} was recorded as {rows['drive'][i, symbol]:.9g}, "
+            f"replay computes {asked[i, symbol]:.9g}"
+        )
 
 
 def _model(config: Config) -> Differentiable | None:
@@ -238,8 +284,13 @@ def _model(config: Config) -> Differentiable | None:
     return model if isinstance(model, Differentiable) else None
 
 
-def _compare(rows: NDArray[np.void], recorded: NDArray[np.void], tolerance: float) -> None:
-    """Raise `ReplayMismatch` for the first shot whose loss or description is not what was recorded."""
+def _compare(
+    rows: NDArray[np.void], recorded: NDArray[np.void], tolerance: float, unread_from: float = math.inf
+) -> None:
+    """Raise `ReplayMismatch` for the first shot whose loss or description is not what was recorded.
+
+    From shot `unread_from` on a recorded loss may be NaN, for the run ended before it was computed.
+    """
     different: dict[str, int] = {}
     for column in ("index", "purpose", "epoch", "step", "sample", "sign", "seed", "delta", "loss"):
         same = rows[column] == recorded[column]
@@ -247,6 +298,7 @@ def _compare(rows: NDArray[np.void], recorded: NDArray[np.void], tolerance: floa
             # A shot that was not read out has a loss of NaN in both.
             same |= np.isnan(rows["loss"]) & np.isnan(recorded["loss"])
             same |= np.abs(rows["loss"] - recorded["loss"]) <= tolerance
+            same |= np.isnan(recorded["loss"]) & (recorded["index"] >= unread_from)
         if not same.all():
             different[column] = int(np.argmin(same))
     if different:

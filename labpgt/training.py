@@ -149,8 +149,9 @@ class Trainer:
     def events(self, stop: Callable[[], str | None] = lambda: None) -> Iterator[Event]:
         """Run, or go on, yielding what happens. `stop()` is asked between device calls; a reason ends it as aborted.
 
-        A ± pair is never torn. A step that is cut short leaves its shots, without losses, and no update. Exceptions (`DeviceFault` above all) pass through; the
-        caller, who owns device and file, words the end of such a run with `stopped`.
+        A ± pair is never torn. A step that is cut short leaves its shots, without losses, and no update. Exceptions
+        (`DeviceFault` above all) pass through; the caller, who owns device and file, words the end of such a run with
+        `stopped`.
         """
         # The number of threads decides the order of sums in torch and BLAS, so it is part of what a run depends on.
         # For arrays as small as these, one thread is the fastest too.

@@ -47,6 +47,12 @@ def options(
 
 SessionFile = Annotated[Path, typer.Argument(metavar="FILE.h5", help="A session file.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Allowed = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE:NAME", help="Own network or device code that the session may import.", show_default=False
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -133,10 +139,7 @@ def _train(config: "Config", as_json: bool) -> None:
             last = run(config, path, [queued])
         except LabpgtError as error:
             if as_json and not isinstance(error, InputError):
-                status = Status.ABORTED if isinstance(error, RunAborted) else Status.FAILED
-                _print_json(
-                    {"status": str(status), "reason": str(error), "session": str(path) if path.exists() else None}
-                )
+                _print_json(_failure(error, path))
             raise
     report = summary(config, path, last)
     if as_json:
@@ -144,6 +147,60 @@ def _train(config: "Config", as_json: bool) -> None:
     else:
         print_summary(Console(), report)
     if last.status is Status.ABORTED:
+        raise typer.Exit(RunAborted.exit_code)
+
+
+def _failure(error: LabpgtError, path: Path) -> dict[str, Any]:
+    from labpgt.events import Status
+
+    status = Status.ABORTED if isinstance(error, RunAborted) else Status.FAILED
+    return {"status": str(status), "reason": str(error), "session": str(path) if path.exists() else None}
+
+
+@app.command()
+def resume(
+    file: SessionFile,
+    accept: Annotated[
+        bool,
+        typer.Option("--accept-changed-settings", help="Go on although the device is not set as it was."),
+    ] = False,
+    allow: Allowed = None,
+    as_json: Json = False,
+) -> None:
+    """Go on with a run that crashed, was aborted or failed, in the same file.
+
+    What is on disk is gone through again from the last checkpoint (seconds, not hours), a ± pair that was interrupted
+    is taken again whole, and then the device answers. On a simulator the result is that of a run that never stopped,
+    bit for bit. Until the device answers, the file stays as it was; a sound copy then takes its place at one stroke.
+
+    Ctrl-C and exit codes are those of `labpgt train`; 1 when training computes something else than is on record.
+    """
+    from rich.console import Console
+
+    from labpgt.events import Status
+    from labpgt.subscribers import Queued
+    from procedures.console import ConsoleWatcher, print_summary
+    from procedures.resume import resume as go_on
+    from procedures.train import summary
+
+    with ConsoleWatcher(Console(stderr=True), f"session file: {file}") as watcher, Queued(watcher) as queued:
+        try:
+            done = go_on(file, [queued], allowed=allow or [], accept_changed_settings=accept)
+        except LabpgtError as error:
+            if as_json and not isinstance(error, InputError):
+                _print_json(_failure(error, file))
+            raise
+    report = {
+        **summary(done.config, file, done.last),
+        "resumed_at_shot": done.resumed.shot if done.resumed else None,
+        "replayed_shots": done.resumed.replayed if done.resumed else None,
+        "tolerance": done.tolerance,
+    }
+    if as_json:
+        _print_json(report)
+    else:
+        print_summary(Console(), report)
+    if done.last.status is Status.ABORTED:
         raise typer.Exit(RunAborted.exit_code)
 
 
@@ -169,12 +226,7 @@ def replay(
     verify: Annotated[
         bool, typer.Option("--verify", help="Leave with code 1 unless every shot, loss and update is reproduced.")
     ] = False,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODULE:FACTORY", help="Own network code that the session may import.", show_default=False
-        ),
-    ] = None,
+    allow: Allowed = None,
     as_json: Json = False,
 ) -> None:
     """Train again against a recorded session instead of a device.

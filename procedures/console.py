@@ -15,6 +15,7 @@ from labpgt.events import (
     Event,
     Measured,
     Purpose,
+    RunResumed,
     RunStarted,
     RunStopped,
     RunWarning,
@@ -78,6 +79,13 @@ class ConsoleWatcher:
                 )
                 self._planned = event.planned_shots
                 self._task = self._progress.add_task("calibrating", total=None, figures="")
+            case RunResumed():
+                # What was gone through again says nothing of how fast the device is.
+                self._first = None
+                self._say(
+                    f"resumed: {event.replayed} shots gone through again since the last checkpoint; the device answers "
+                    f"from shot {event.shot} on"
+                )
             case ShotsTaken() if event.rows["purpose"][0] != Purpose.TRAIN:
                 purpose = Purpose(int(event.rows["purpose"][0])).name.lower()
                 self._show(description=purpose, figures=self._figures())

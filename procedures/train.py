@@ -89,20 +89,35 @@ def run(
     Raises what went wrong after device and file are in order: the device safe, then the status and the reason written,
     every shot taken readable. `device` replaces the one that the configuration names.
     """
-    stop = stop or StopRequest()
     dataset = load_dataset(config.task, config.training.seed)
     reservoir = make_device(config.device.name, config.device.settings) if device is None else device
+    session = config.session
+    writer = SessionWriter(path, flush_shots=session.flush_shots, flush_s=session.flush_ms / 1000, fsync=session.fsync)
+    return conduct(reservoir, lambda: Trainer(config, reservoir, dataset), writer, [writer, *subscribers], stop)
+
+
+def conduct(
+    device: Device,
+    trainer_on: Callable[[], Trainer],
+    writer: SessionWriter,
+    subscribers: Sequence[Subscriber],
+    stop: StopRequest | None = None,
+) -> RunStopped:
+    """Open the device, train, tell the subscribers (the writer among them), and end safe; return the last event.
+
+    `trainer_on` is called once the device is open. Raises as `run` does.
+    """
+    stop = stop or StopRequest()
     trainer: Trainer | None = None
-    writer = SessionWriter(path, flush_shots=config.session.flush_shots, flush_s=config.session.flush_ms / 1000)
 
     def tell(event: Event) -> None:
-        for told in (writer, *subscribers):
+        for told in subscribers:
             told(event)
 
     with writer, stop.on_signals():
         try:
-            with opened(reservoir, stop.shield):
-                trainer = Trainer(config, reservoir, dataset)
+            with opened(device, stop.shield):
+                trainer = trainer_on()
                 for event in trainer.events(stop):
                     if isinstance(event, RunStopped):
                         last = event
@@ -116,7 +131,8 @@ def run(
             if isinstance(error, KeyboardInterrupt):
                 # It may have struck in the middle of an update: no hash vouches for such parameters.
                 tell(replace(trainer.stopped(Status.ABORTED, worded("interrupted", error)), parameters_sha256=""))
-                raise RunAborted(worded(f"aborted at once; {writer.acknowledged} shots are in {path}", error)) from None
+                message = f"aborted at once; {writer.acknowledged} shots are in {writer.path}"
+                raise RunAborted(worded(message, error)) from None
             tell(trainer.stopped(Status.FAILED, worded(str(error) or type(error).__name__, error)))
             raise
     return last

@@ -38,7 +38,7 @@ class Recovery:
     The session may be closed once `copy` is done.
     """
 
-    def __init__(self, session: Session, changed_settings: Mapping[str, Setting] | None = None) -> None:
+    def __init__(self, session: Session) -> None:
         self.session = session
         self.state = session.training_state()
         """Newest checkpoint; None when the run is to be gone through from its start."""
@@ -50,7 +50,8 @@ class Recovery:
         """Shots on record since the checkpoint, in whole pairs."""
         self.steps = session.steps()[cursor.step + 1 :]
         self.epochs = session.epochs()[cursor.epoch + 1 :]
-        self._changed_settings = changed_settings or {}
+        self.changed_settings: Mapping[str, Setting] = {}
+        """All settings of the device, where some have changed and that is accepted."""
         self._warnings = {row.tobytes() for row in session.warning_rows()}
         self._to_come = {schema.SHOTS: len(self.tail), schema.STEPS: len(self.steps), schema.EPOCHS: len(self.epochs)}
         self._to_come |= {f"{schema.LEARNING_CURVE}/{name}": len(self.epochs) for name in schema.CURVE}
@@ -59,6 +60,10 @@ class Recovery:
     def n_shots(self) -> int:
         """Shots on record, in whole pairs: the number of the first one to be taken."""
         return self.first_shot + len(self.tail)
+
+    def shots(self, start: int, stop: int) -> NDArray[np.void]:
+        """Return shots start to stop of the tail; fewer where the record ends. None is from before the checkpoint."""
+        return self.tail[start - self.first_shot : stop - self.first_shot]
 
     def known(self, table: str, rows: int) -> int:
         """Return how many of the next so many rows of a table the session has already."""
@@ -74,7 +79,7 @@ class Recovery:
     def losses_missing(self, rows: NDArray[np.void]) -> tuple[int, NDArray[np.void]] | None:
         """Return rows on record that get their loss from `rows` only now, and the number of the first of them."""
         first = int(rows["index"][0])
-        recorded = self.tail[first - self.first_shot :][: len(rows)]
+        recorded = self.shots(first, first + len(rows))
         missing = np.isnan(recorded["loss"]) & ~np.isnan(rows["loss"][: len(recorded)])
         if not missing.any():
             return None
@@ -115,7 +120,7 @@ class Recovery:
             status=str(session.status),
             reason=session.reason,
             provenance=provenance(session.provenance.get("dataset_sha256", "")),
-            settings=dict(self._changed_settings),
+            settings=dict(self.changed_settings),
         )
         run_id = session.run_id or str(uuid.uuid4())
         lay_out(file, first, session.provenance, run_id, [*session.resumptions, now])

@@ -1,0 +1,132 @@
+"""Going on with a run that crashed, was aborted or failed, in the same file."""
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from labpgt.config import Config
+from labpgt.device import Reservoir
+from labpgt.errors import InputError
+from labpgt.events import RunResumed, RunStopped, Status, Subscriber
+from labpgt.registry import make_device, registered
+from labpgt.replay import check_data
+from labpgt.resume import ResumedReservoir, check_settings, comparison, tolerance_of
+from labpgt.session import Recovery, Session, SessionWriter
+from labpgt.shots import device_errors
+from labpgt.tasks import load_dataset
+from labpgt.training import Trainer
+from procedures.replay import trusted_configuration
+from procedures.train import StopRequest, conduct
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """How a resumption went."""
+
+    config: Config
+    last: RunStopped
+    resumed: RunResumed | None
+    """None when no shot was left to take, or it was stopped before."""
+    tolerance: float
+    """Largest difference from the record that was allowed; 0 is bit for bit."""
+
+
+def resume(
+    file: Path,
+    subscribers: Sequence[Subscriber] = (),
+    stop: StopRequest | None = None,
+    *,
+    allowed: Sequence[str] = (),
+    accept_changed_settings: bool = False,
+    device: Reservoir | None = None,
+) -> Resumed:
+    """Go on with the run in a session file until it ends; what is on record is gone through from the last checkpoint.
+
+    Until the device answers its first new shot the file stays as it was. Raises `InputError` when there is nothing to
+    resume or the device is not set as it was, `ReplayMismatch` when training computes something else than is on record,
+    and what `procedures.train.run` raises. `device` replaces the one that the configuration names.
+    """
+    path = file.resolve()
+    with _alone(path), Session(path) as session:
+        _check_resumable(session)
+        config = _trusted(session, allowed, device is not None)
+        dataset = load_dataset(config.task, config.training.seed)
+        check_data(session, config, dataset)
+        recovery = Recovery(session)
+        tolerance = tolerance_of(session)
+        live = make_device(config.device.name, config.device.settings) if device is None else device
+        went_live: list[RunResumed] = []
+
+        def going_live(shot: int) -> None:
+            went_live.append(RunResumed(time.time(), shot, len(recovery.tail)))
+            for told in told_all:
+                told(went_live[0])
+
+        reservoir = ResumedReservoir(live, recovery, tolerance, going_live)
+
+        def trainer_on() -> Trainer:
+            with device_errors(f"{live.name}: reading its settings"):
+                now = dict(live.settings())
+            recovery.changed_settings = check_settings(session, now, accept=accept_changed_settings)
+            trainer = Trainer(config, reservoir, dataset)
+            if recovery.state is not None:
+                trainer.restore(recovery.state)
+            return trainer
+
+        settings = config.session
+        writer = SessionWriter(
+            path,
+            flush_shots=settings.flush_shots,
+            flush_s=settings.flush_ms / 1000,
+            fsync=settings.fsync,
+            resume=recovery,
+        )
+        told_all = [comparison(recovery, tolerance), writer, *subscribers]
+        last = conduct(reservoir, trainer_on, writer, told_all, stop)
+    return Resumed(config, last, went_live[0] if went_live else None, tolerance)
+
+
+def _check_resumable(session: Session) -> None:
+    status = session.status
+    if status is Status.SUCCESS:
+        raise InputError(f"{session.path}: the run ended in success ({session.reason}); there is nothing to resume")
+    if status is Status.RUNNING:
+        writer = session.resumptions[-1].provenance if session.resumptions else session.provenance
+        raise InputError(
+            f"{session.path}: the run is still going on (process {writer.get('pid')} on {writer.get('host')}); "
+            "watch it with labpgt watch, or stop it first"
+        )
+
+
+def _trusted(session: Session, allowed: Sequence[str], given: bool) -> Config:
+    config = trusted_configuration(session, allowed)
+    name = config.device.name
+    if not given and name not in registered() and not name.startswith("replay:") and name not in allowed:
+        raise InputError(
+            f"{session.path}: was recorded with device {name!r}, code that a file cannot be trusted to name. If it is "
+            f"yours, say so with --allow {name}"
+        )
+    return config
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep every other process of this person on this machine from resuming the same file."""
+    name = hashlib.sha256(str(path).encode()).hexdigest()[:16]
+    person = os.getuid() if hasattr(os, "getuid") else ""
+    lock = FileLock(Path(tempfile.gettempdir()) / f"labpgt-{person}-{name}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"{path}: another process is resuming it; watch it with labpgt watch") from None
+    try:
+        yield
+    finally:
+        lock.release()
