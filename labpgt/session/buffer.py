@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labpgt.errors import StorageFault
-from labpgt.session.checksum import row_crcs
+from labpgt.session.checksum import CRC, row_crcs, split
 
 _BLOCKS = 4
 _BLOCK_BYTES = 2 << 20
@@ -27,7 +27,8 @@ class RowBuffer:
         self._block: int = max(1, min(block, _BLOCK_BYTES // dtype.itemsize))
         self._rows = np.empty(_BLOCKS * self._block, dataset.dtype)
         # Copying plain bytes is four times as fast as copying a row of fields.
-        self._bytes = self._rows.view(np.uint8).reshape(len(self._rows), -1)
+        self._void = np.dtype(f"V{dtype.itemsize}")
+        self._plain = split(self._rows, self._void)
         self.filled = 0
         """Rows waiting here."""
         self.written: int = dataset.shape[0]
@@ -74,8 +75,6 @@ class RowBuffer:
                 f"{self._dataset.file.filename}: {self._dataset.name} takes rows of {self._dtype}, got {rows.dtype}; "
                 "make rows as labpgt.events describes them"
             )
-        rows = np.ascontiguousarray(rows)
-        size = self._dtype.itemsize
-        self._bytes[where, :size] = rows.view(np.uint8).reshape(len(rows), size)
+        self._plain[where] = np.ascontiguousarray(rows).view(self._void)
         if self._key is not None:
-            self._bytes[where, size:] = row_crcs(rows, self._key, first).view(np.uint8).reshape(len(rows), -1)
+            self._rows[CRC][where] = row_crcs(rows, self._key, first)

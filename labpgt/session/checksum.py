@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 CRC_DTYPE = np.dtype("<u4")
-_COLUMN = "crc32"
+CRC = "crc32"
+"""Name of the column."""
 _MODULO = 1 << 32
 
 
 def stored_dtype(dtype: DTypeLike) -> np.dtype[np.void]:
     """Return the row as it is stored: with a last column for its checksum."""
     fields = np.dtype(dtype)
-    return np.dtype([*((name, fields[name]) for name in fields.names or ()), (_COLUMN, CRC_DTYPE)])
+    return np.dtype([*((name, fields[name]) for name in fields.names or ()), (CRC, CRC_DTYPE)])
 
 
 def table_key(run: str, table: str) -> int:
@@ -28,13 +29,15 @@ def table_key(run: str, table: str) -> int:
     return zlib.crc32(f"{run} {table}".encode())
 
 
-def row_crcs(rows: NDArray[Any], key: int, first: int) -> NDArray[np.uint32]:
-    """Return the checksums of contiguous rows (n,) that stand from `first` on in the table of this key."""
-    size = rows.dtype.itemsize
-    data = rows.view(np.uint8).reshape(-1).data
+def row_crcs(rows: NDArray[Any], key: int, first: int) -> list[int]:
+    """Return the checksums of rows (n,) that stand from `first` on in the table of this key."""
+    data = rows.tobytes()
     start = key + first
-    crcs = (zlib.crc32(data[i * size : (i + 1) * size], (start + i) % _MODULO) for i in range(len(rows)))
-    return np.fromiter(crcs, CRC_DTYPE, len(rows))
+    if len(rows) == 1:
+        return [zlib.crc32(data, start % _MODULO)]
+    size = rows.dtype.itemsize
+    view = memoryview(data)
+    return [zlib.crc32(view[i * size : (i + 1) * size], (start + i) % _MODULO) for i in range(len(rows))]
 
 
 def split(stored: NDArray[np.void], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -44,8 +47,7 @@ def split(stored: NDArray[np.void], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def matching(stored: NDArray[np.void], dtype: np.dtype[Any], key: int, first: int) -> NDArray[np.bool_]:
     """Say of each stored row (n,) whether it matches its checksum."""
-    rows = np.ascontiguousarray(split(stored, dtype))
-    matches: NDArray[np.bool_] = row_crcs(rows, key, first) == stored[_COLUMN]
+    matches: NDArray[np.bool_] = stored[CRC] == row_crcs(split(stored, dtype), key, first)
     return matches
 
 
