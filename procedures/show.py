@@ -36,6 +36,7 @@ def describe(session: Session) -> dict[str, Any]:
         "epochs": [{name: _plain(row[name]) for name in EPOCH_DTYPE.names or ()} for row in session.epochs()],
         "parameters_sha256": session.parameters_sha256,
         "warnings": session.warnings,
+        "resumptions": [resumption._asdict() for resumption in session.resumptions],
         "provenance": session.provenance,
         "configuration": session.configuration,
     }
@@ -66,6 +67,13 @@ def _sections(description: dict[str, Any]) -> list[tuple[str, list[str]]]:
         ("Training", [epoch_line(row) for row in description["epochs"]]),
         ("Warnings", description["warnings"]),
         ("Provenance", [f"{key}: {value}" for key, value in description["provenance"].items() if value]),
+        (
+            "Resumptions",
+            [
+                f"{r['time']}: resumed at shot {r['shot']:,} after it was {r['status']} ({r['reason'] or 'no reason'})"
+                for r in description["resumptions"]
+            ],
+        ),
         ("Run", [f"started {description['start_time']}", f"ended {description['end_time'] or '-'}"]),
     ]
 

@@ -49,7 +49,8 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
 
 def configured(**sections: Mapping[str, Any]) -> Config:
     """The small configuration with these tables put over its own."""
-    return Config.model_validate({name: {**SMALL[name], **sections.get(name, {})} for name in SMALL})
+    names = {*SMALL, *sections}
+    return Config.model_validate({name: {**SMALL.get(name, {}), **sections.get(name, {})} for name in names})
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class SessionWriter:
         self._buffers: dict[str, RowBuffer] = {}
         self._waiting_since: float | None = None
         self._checkpoints = 0
-        self._shots = 0
+        self._shots = 0 if resume is None else resume.first_shot
 
     def __call__(self, event: Event) -> None:
         """Record an event; raises `StorageFault` with the file and what to do."""
