@@ -109,9 +109,15 @@ def _holds_reals(kind: pa.DataType) -> bool:
 
 def _metadata(table: str, name: str) -> dict[str, str]:
     """Return unit and description of a column; a timestamp knows its unit itself."""
-    column = COLUMNS[table].get(name) or COLUMNS[table][name.split("_", 1)[0]]
-    long_name = " ".join([column.long_name, *name.split("_")[1:]]) if name not in COLUMNS[table] else column.long_name
-    return {"long_name": long_name, "units": "UTC" if column.units == TIME_UNITS else column.units}
+    column, place = COLUMNS[table].get(name), []
+    if column is None:
+        name, *place = name.split("_")
+        column = COLUMNS[table][name]
+    axes = zip(("symbol", "node"), place, strict=False)
+    return {
+        "long_name": ", ".join([column.long_name, *(f"{axis} {number}" for axis, number in axes)]),
+        "units": "UTC" if column.units == TIME_UNITS else column.units,
+    }
 
 
 def _as_text(value: Any) -> str:

@@ -22,8 +22,8 @@ from procedures.export.files import Files, Sink, Target, check, plan
 from procedures.export.progress import ExportProgress
 from procedures.export.source import TABLES, Source
 
-_BLOCK_ROWS = {"csv": 4096, "parquet": 1 << 17, "netcdf": 4096}
-"""Rows at once, or fewer where they are long. In Parquet a block is a row group, better few than many."""
+_BLOCK_BYTES = {"csv": 32 << 20, "parquet": 64 << 20, "netcdf": 8 << 20}
+"""Rows in memory at once. In Parquet a block is a row group, better few than many."""
 
 
 class Writer(Protocol):
@@ -87,7 +87,7 @@ def _write(
     writer = _writer(form)(sink, source, target.tables)
     try:
         for table in target.tables:
-            for rows in source.blocks(table, _BLOCK_ROWS[form]):
+            for rows in source.blocks(table, _BLOCK_BYTES[form]):
                 stop()
                 if keep_free and shutil.disk_usage(target.path.parent).free < keep_free + rows.nbytes:
                     raise StorageFault(

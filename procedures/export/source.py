@@ -30,8 +30,9 @@ class Source:
         """Bytes that the table takes in memory."""
         return self.lengths[table] * self.dtypes[table].itemsize
 
-    def blocks(self, table: str, rows: int) -> Iterator[NDArray[np.void]]:
-        """Yield a table in blocks of so many rows, or fewer when the shots are long. Raises `StorageFault`."""
+    def blocks(self, table: str, nbytes: int) -> Iterator[NDArray[np.void]]:
+        """Yield a table in blocks of so many bytes, or of one row. Raises `StorageFault`."""
+        rows = max(1, nbytes // self.dtypes[table].itemsize)
         if table == "shots":
             yield from self.session.iter_shots(rows)
         else:
