@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -247,6 +248,69 @@ def replay(
             Console().print(f"{key}: {value}", highlight=False, markup=False, soft_wrap=True)
     if verify and not report["verified"]:
         raise typer.Exit(1)
+
+
+class Format(StrEnum):
+    """What `labpgt export` writes."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+    NETCDF = "netcdf"
+
+
+class Table(StrEnum):
+    """What a session is made of."""
+
+    SHOTS = "shots"
+    STEPS = "steps"
+    EPOCHS = "epochs"
+
+
+@app.command()
+def export(
+    file: SessionFile,
+    to: Annotated[Format, typer.Option("--to", help="Format of the files.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Folder for the files, or the file if it is one; else the session's.",
+            show_default=False,
+        ),
+    ] = None,
+    tables: Annotated[
+        list[Table] | None,
+        typer.Option("--table", help="Only this table; may be repeated. Else all.", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a session as files that other tools open.
+
+    CSV and Parquet: a file for each table, `NAME-shots.csv`, `NAME-steps.csv`, `NAME-epochs.csv`, beside the session
+    `NAME.h5`; one column a number, `drive_SYMBOL` and `response_SYMBOL_NODE` (in Parquet lists, where a shot has more
+    than 1000). netCDF: one file `NAME.nc`, as `Session.to_xarray` has it.
+
+    Examples:
+
+    - `labpgt export run.h5 --to parquet`
+
+    - `labpgt export run.h5 --to csv --table epochs --out curve.csv`
+
+    Works on sessions of any status, with what is recorded so far. The files appear when they are whole: Ctrl-C leaves
+    none. Exit codes: 0 done, 2 bad input, 4 aborted, 5 storage fault.
+    """
+    from rich.console import Console
+
+    from procedures.export import export_session
+
+    report = export_session(file, to, tables or [], out, force, Console(stderr=True))
+    if as_json:
+        _print_json(report)
+        return
+    for written in report["files"]:
+        rows = ", ".join(f"{count:,} {table}" for table, count in written["rows"].items())
+        sys.stdout.write(f"{written['path']}  {rows}, {written['bytes'] / 1e6:.1f} MB\n")
 
 
 @app.command()

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import h5py
 import numpy as np
@@ -18,6 +18,9 @@ from labpgt.session import schema
 from labpgt.session.checked import CheckedFile, Value, reported
 from labpgt.session.checksum import CRC_DTYPE, checkpoint_crc, matching, split, stored_dtype, table_key, values_crc
 from labpgt.session.provenance import process_runs
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 _BLOCK_BYTES = 64 << 20
 _LIVE_S = 1.0
@@ -315,6 +318,18 @@ class Session:
     def epochs(self) -> NDArray[np.void]:
         """Return one row of `labpgt.events.EPOCH_DTYPE` for each pass through the training part."""
         return self._rows(schema.EPOCHS, 0, None)
+
+    def to_xarray(self, shots: slice = slice(None)) -> "Dataset":
+        """Return the session, or these shots of it, as an `xarray.Dataset`, with units and descriptions.
+
+        Dimensions are shot, symbol and node; step; epoch. `drive`, `response` and the other columns of the shots are
+        read when they are used, and only as far as they are: select first (`.sel`, `.isel`), and call `.load()` on what
+        is to be there when the session is closed. Times are datetime64 in UTC; the rest of the session is in `attrs`.
+        Raises `StorageFault`, now or when values are used.
+        """
+        from labpgt.session.to_xarray import to_xarray
+
+        return to_xarray(self, shots)
 
     def _rows(self, path: str, start: int, stop: int | None) -> NDArray[np.void]:
         start, stop, _ = slice(start, stop).indices(self._lengths[path])
