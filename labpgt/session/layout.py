@@ -164,6 +164,10 @@ def _learning_curve(file: h5py.File) -> None:
     for name, label in schema.CURVE.items():
         _table(curve, name, EPOCH_DTYPE[name])
         curve[name].attrs.update(long_name=label, units="")
+    # What xarray and netCDF know an axis by.
+    curve["shots"].make_scale("shots")
+    for name in (signal, *others):
+        curve[name].dims[0].attach_scale(curve["shots"])
 
 
 def _group(parent: h5py.Group, name: str, nx_class: str, **attributes: Any) -> h5py.Group:

@@ -202,7 +202,7 @@ class SessionWriter:
             case RunResumed():
                 self._flush()
                 self._put_in_place()
-            case ShotsTaken():
+            case ShotsTaken() if len(event.rows):
                 self._shots_taken(event.rows)
             case StepDone():
                 self._append(schema.STEPS, event.row)

@@ -17,7 +17,7 @@ from rich.console import Console
 from labpgt.errors import InputError, RunAborted, StorageFault
 from labpgt.events import Status
 from labpgt.session import Session
-from labpgt.session.writer import RESERVE_BYTES
+from labpgt.session.disk import RESERVE_BYTES
 from procedures.export.files import Files, Sink, Target, check, plan
 from procedures.export.progress import ExportProgress
 from procedures.export.source import TABLES, Source

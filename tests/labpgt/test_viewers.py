@@ -19,6 +19,7 @@ from silx.io import h5py_utils, nxdata
 from labpgt.events import Status
 from labpgt.session import Session
 from tests.labpgt.test_session_crash import ask, writing
+from tests.runs import configured, record
 from tests.sessions import recorded
 
 LABELS = {"train_loss": "training loss", "test_loss": "test loss", "test_accuracy": "test accuracy"}
@@ -40,13 +41,21 @@ RUNNING = """
 @contextmanager
 def session(status: Status, folder: Path) -> Iterator[Path]:
     """A session that is finished, crashed, or being written by another process."""
-    if status is Status.RUNNING:
-        with writing(folder / "run.h5", RUNNING) as process:
-            assert ask(process) == "recorded"
-            yield folder / "run.h5"
+    path = folder / "run.h5"
+    if status is Status.SUCCESS:
+        record(configured(training={"epochs": 3, "evaluation": "test"}), path)
+        yield path
+        return
+    with writing(path, RUNNING) as process:
+        assert ask(process) == "recorded"
+        if status is Status.RUNNING:
+            yield path
             process.communicate("\n")
-    else:
-        yield recorded(str(status), folder)
+        else:
+            process.kill()
+            process.wait()
+    if status is Status.CRASHED:
+        yield path
 
 
 @pytest.fixture(params=[Status.SUCCESS, Status.CRASHED, Status.RUNNING], ids=str)
@@ -100,7 +109,8 @@ def test_silx(opener: Callable[[str], object], path: Path) -> None:
 
 
 def test_nexusformat(tmp_path: Path) -> None:
-    path = recorded("success", tmp_path)
+    path = tmp_path / "run.h5"
+    record(configured(training={"epochs": 3, "evaluation": "test"}), path)
     plot = nx.nxload(str(path)).plottable_data
     assert plot.nxpath == "/entry/learning_curve"
     assert plot.nxtitle == "Learning curve"
@@ -119,18 +129,16 @@ def test_nexusformat_says_that_a_run_is_not_finished(unfinished: Path) -> None:
 
 
 def test_xarray(path: Path) -> None:
-    with xr.open_dataset(
-        path, engine="h5netcdf", group="entry/learning_curve", phony_dims="sort", driver_kwds={"swmr": True}
-    ) as curve:
+    with xr.open_dataset(path, engine="h5netcdf", group="entry/learning_curve", driver_kwds={"swmr": True}) as curve:
         assert curve.attrs["signal"] == "train_loss"
         assert {name: curve[name].attrs["long_name"] for name in LABELS} == LABELS
-        assert curve["train_loss"].dims == curve["shots"].dims
+        assert curve["train_loss"].dims == curve["test_loss"].dims == ("shots",)
         assert_curve({name: curve[name].values for name in LABELS}, curve["shots"].values, recorded_epochs(path))
 
 
 def test_xarray_without_being_told(unfinished: Path) -> None:
     with pytest.raises(OSError, match="already open for write"):
-        xr.open_dataset(unfinished, engine="h5netcdf", group="entry/learning_curve", phony_dims="sort")
+        xr.open_dataset(unfinished, engine="h5netcdf", group="entry/learning_curve")
 
 
 def test_looking_changes_nothing(tmp_path: Path) -> None:
