@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -20,9 +20,15 @@ from labpgt.session import SessionWriter
 from labpgt.tasks import load_dataset
 from labpgt.training import Trainer
 
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_ALWAYS = (signal.SIGINT, signal.SIGTERM)
+
 
 class StopRequest:
-    """Asks a run to stop: the first Ctrl-C or SIGTERM ends it after the step in hand, the second at once."""
+    """Asks a run to stop: the first Ctrl-C, SIGTERM or hang-up ends it after the device call in hand, a second at once.
+
+    Hanging up is what closing the terminal does; under nohup it is ignored, as nohup wants it.
+    """
 
     def __init__(self) -> None:
         self.reason: str | None = None
@@ -35,11 +41,12 @@ class StopRequest:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Listen to SIGINT and SIGTERM while inside; only the main thread can."""
+        """Listen to SIGINT, SIGTERM and SIGHUP while inside; only the main thread can."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._asked) for number in (signal.SIGINT, signal.SIGTERM)}
+        wanted = [n for n in _SIGNALS if n in _ALWAYS or signal.getsignal(n) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._asked) for number in wanted}
         try:
             yield
         finally:
@@ -57,8 +64,10 @@ class StopRequest:
                 raise KeyboardInterrupt
             return
         self.reason = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        # Straight to the descriptor: a handler must not enter a stream that it may have interrupted.
-        os.write(2, b"\nlabpgt: stopping after the step in hand; once more stops at once\n")
+        # Straight to the descriptor: a handler must not enter a stream that it may have interrupted. The terminal that
+        # hung up is not there any more.
+        with suppress(OSError):
+            os.write(2, b"\nlabpgt: stopping after the device call in hand; once more stops at once\n")
 
 
 def default_path(config: Config) -> Path:
