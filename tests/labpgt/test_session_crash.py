@@ -189,9 +189,10 @@ def test_a_block_that_is_there_in_name_only_is_not_shown(tmp_path: Path) -> None
     # So a file looks whose disk took the metadata of the last block but not its rows.
     script = """
         writer(ShotsTaken(rows(0, 128)))
-        table = writer._file["entry/shots"]
-        table.resize((300,))
-        table[128:150] = rows(128, 150)
+        table = writer._buffers["entry/shots"]
+        table.add(rows(128, 150))
+        table.write()
+        writer._file["entry/shots"].resize((300,))
         writer._file.flush()
         os._exit(1)
     """

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-import labpgt.session.writer as writer_module
 from labpgt.config import from_toml_text, load_config
 from labpgt.events import Status
 from labpgt.session import Session
+from labpgt.session.disk import RESERVE_BYTES
 from simulators.echo_state import EchoStateRingConfig
 from simulators.llg_ring import LLGRing
 from tests.procedures.conftest import Labpgt
@@ -189,10 +189,9 @@ def test_a_full_disk_ends_the_run_in_order(
 
     def disk_usage(path: Path) -> Disk:
         asked.append(path)
-        return Disk(1 << 40 if len(asked) < 8 else writer_module.RESERVE_BYTES // 2)
+        return Disk(1 << 40 if len(asked) < 8 else RESERVE_BYTES // 2)
 
     monkeypatch.setattr(shutil, "disk_usage", disk_usage)
-    monkeypatch.setattr(writer_module, "_SPACE_CHECK_S", -1.0)
     done = labpgt("train", bench, "--set", "session.flush_shots=16", "--out", "run.h5", "--json")
     assert done.code == 5
     assert "Free some space or choose another --out" in done.err
