@@ -249,7 +249,7 @@ class Session:
 
     def _state(self) -> dict[str, str]:
         """Return the texts that change while a run goes on."""
-        values = self._live(lambda: schema.STATE, schema.STATE_CRC, "status")
+        values = self._live(lambda: schema.STATE, schema.STATE_CRC, "status, reason, end time and hash")
         if values is None:
             return {**dict.fromkeys(schema.STATE, ""), schema.STATUS: Status.RUNNING}
         return {value.path: value.text() for value in values}
