@@ -269,6 +269,7 @@ class Session:
         None where its process died just then, and left them half written.
         """
         deadline = time.monotonic() + (_LIVE_S if self._file.unfinished else 0.0)
+        died = False
         while True:
             values = [self._file.read(path) for path in paths()]
             try:
@@ -276,10 +277,12 @@ class Session:
                     self._compare(values, crc_path, what)
                 return values
             except _Mismatch:
+                if died:
+                    return None
                 if time.monotonic() > deadline:
-                    if self._file.unfinished and not self._writer_lives():
-                        return None
                     raise
+                # Read once more when that is known: it may have come to the end in between.
+                died = self._file.unfinished and not self._writer_lives()
                 time.sleep(_LIVE_PAUSE_S)
 
     @property
