@@ -338,11 +338,14 @@ def test_a_file_that_appears_meanwhile_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_start_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with SessionWriter(tmp_path / "run.h5") as writer:
-        with pytest.raises(StorageFault, match="'source/power' cannot be the name of a dataset"):
+        with pytest.raises(StorageFault, match="'source/power' cannot be the name of a dataset") as fault:
             writer(dataclasses.replace(STARTED, settings={"source/power": Setting(1.0, "W")}))
         with pytest.raises(StorageFault, match="source/power"):
             writer(ShotsTaken(shots(1)))
     assert list(tmp_path.iterdir()) == []
+    assert str(fault.value).startswith(f"{tmp_path / 'run.h5'}: ")
+    for misleading in (".part", "check the disk"):
+        assert misleading not in str(fault.value)
 
 
 @pytest.mark.parametrize(
@@ -360,7 +363,8 @@ def test_an_event_that_does_not_fit_is_fatal(tmp_path: Path, event: Event, messa
         writer(ShotsTaken(shots(5)))
         with pytest.raises(StorageFault, match=message) as fault:
             writer(event)
-        assert str(tmp_path / "run.h5") in str(fault.value)
+        assert str(fault.value).startswith(f"{tmp_path / 'run.h5'}: ")
+        assert "check the disk" not in str(fault.value), "it is not to blame"
         with pytest.raises(StorageFault, match=message):
             writer(ShotsTaken(shots(1)))
     with Session(tmp_path / "run.h5") as session:
