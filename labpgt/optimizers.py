@@ -96,8 +96,9 @@ def _state_of_a_twin(optimizer: torch.optim.Optimizer, parameter: torch.nn.Param
     """Return the state of an optimiser of the same class and options after one step that changes nothing."""
     twin = torch.nn.Parameter(torch.zeros_like(parameter))
     twin.grad = torch.zeros_like(twin)
-    takes = inspect.signature(type(optimizer)).parameters
-    other = type(optimizer)([twin], **{key: value for key, value in optimizer.defaults.items() if key in takes})
+    # Some classes set defaults of a parent class that they do not take themselves.
+    taken = inspect.signature(type(optimizer)).parameters
+    other = type(optimizer)([twin], **{key: value for key, value in optimizer.defaults.items() if key in taken})
     other.step()
     state: dict[str, Any] = other.state[twin]
     for name, value in state.items():

@@ -6,7 +6,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from labpgt.errors import StorageFault
 from labpgt.session.checksum import CRC, row_crcs, split
 
 _BLOCKS = 4
@@ -50,7 +49,7 @@ class RowBuffer:
         return self.filled * self._rows.itemsize
 
     def add(self, rows: NDArray[Any]) -> None:
-        """Copy rows (n,), n at most `room`. Raises `StorageFault` when they are not what the dataset holds."""
+        """Copy rows (n,), n at most `room`. Raises `ValueError` when they are not what the dataset holds."""
         stop = self.filled + len(rows)
         self._put(rows, slice(self.filled, stop), self.written + self.filled)
         self.filled = stop
@@ -71,8 +70,8 @@ class RowBuffer:
 
     def _put(self, rows: NDArray[Any], where: slice, first: int) -> None:
         if rows.dtype != self._dtype:
-            raise StorageFault(
-                f"{self._dataset.file.filename}: {self._dataset.name} takes rows of {self._dtype}, got {rows.dtype}; "
+            raise ValueError(
+                f"{self._dataset.name} takes rows of {self._dtype}, got {rows.dtype}; "
                 "make rows as labpgt.events describes them"
             )
         self._plain[where] = np.ascontiguousarray(rows).view(self._void)

@@ -156,6 +156,8 @@ class CheckedFile:
     def _check_plain(self, dataset: h5py.Dataset, path: str) -> None:
         if dataset.is_virtual or dataset.external or dataset.id.get_create_plist().get_nfilters():
             raise ValueError(f"/{path} is virtual, external or filtered, which a session's never is")
+        if dataset.shape is None:
+            raise ValueError(f"/{path} holds no value")
         itemsize = dataset.dtype.itemsize
         if dataset.chunks and np.prod(dataset.chunks, dtype=float) * itemsize > max(schema.CHUNK_BYTES, itemsize):
             raise ValueError(f"/{path} has chunks of {dataset.chunks} rows, larger than a session's")

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 import psutil
@@ -44,19 +45,21 @@ def part_path(path: Path) -> Path:
 
     A process killed while it makes a file so leaves either the whole of it at its place or nothing.
     """
-    if not path.parent.is_dir():
-        return path  # it vanished meanwhile; creating the file says so
     name = re.compile(re.escape(f".{path.name}.") + r"(\d+)\.part")
-    for left in path.parent.iterdir():
-        found = name.fullmatch(left.name)
-        if found and (int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1]))):
-            left.unlink(missing_ok=True)
+    # Tidying up is no reason to fail: the folder may not be listed, or what is left may be another person's.
+    with contextlib.suppress(OSError):
+        for left in path.parent.iterdir():
+            found = name.fullmatch(left.name)
+            if found and (int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1]))):
+                left.unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def put_in_place(part: Path, path: Path, *, replace: bool) -> None:
     """Move a file to its place at one stroke; `StorageFault` when another came first and may not be replaced."""
     if replace:
+        with contextlib.suppress(OSError):
+            shutil.copymode(path, part)
         part.replace(path)
     else:
         try:
@@ -65,7 +68,7 @@ def put_in_place(part: Path, path: Path, *, replace: bool) -> None:
             raise StorageFault(f"{path}: another process has created it meanwhile; choose another --out") from error
         except OSError:  # a disk without hard links
             if path.exists():
-                raise StorageFault(f"{path}: another process has created it meanwhile") from None
+                raise StorageFault(f"{path}: another process has created it meanwhile; choose another --out") from None
             part.replace(path)
         else:
             part.unlink()
@@ -132,24 +135,38 @@ def close_durably(file: h5py.File, path: Path) -> Path | None:
 
 
 def _rescue(descriptor: int, path: Path) -> Path | None:
-    """Copy a deleted file, while it is still open, to the nearest folder that takes it."""
+    """Copy a deleted file, while it is still open, to the nearest folder of its absolute path that takes it."""
     length = os.fstat(descriptor).st_size
-    for folder in (*path.absolute().parents, Path(tempfile.gettempdir())):
-        rescued = folder / f"rescued-{os.getpid()}-{path.name}"
+    for folder in (*path.parents, Path(tempfile.gettempdir())):
         try:
             if shutil.disk_usage(folder).free < length:
                 continue
-            with rescued.open("xb") as copy:
-                for start in range(0, length, _COPY_BYTES):
-                    copy.write(os.pread(descriptor, _COPY_BYTES, start))
+            copy = _create_beside_others(folder, path)
+        except OSError:
+            continue
+        try:
+            with copy:
+                while data := os.pread(descriptor, _COPY_BYTES, copy.tell()):
+                    copy.write(data)
                 copy.flush()
                 os.fsync(copy.fileno())
         except OSError:
             with contextlib.suppress(OSError):
-                rescued.unlink()
+                Path(copy.name).unlink()
             continue
-        return rescued
+        return Path(copy.name)
     return None
+
+
+def _create_beside_others(folder: Path, path: Path) -> BinaryIO:
+    """Create a file for what is rescued of `path`; one that was rescued before keeps its name."""
+    number = 1
+    while True:
+        times = "" if number == 1 else f"-{number}"
+        try:
+            return (folder / f"rescued-{os.getpid()}{times}-{path.name}").open("xb")
+        except FileExistsError:
+            number += 1
 
 
 def fsync(file: h5py.File) -> None:

@@ -7,7 +7,6 @@ import h5py
 import numpy as np
 
 from labpgt.device import Setting
-from labpgt.errors import StorageFault
 from labpgt.events import EPOCH_DTYPE, RESULTS, STEP_DTYPE, RunStarted, Status, shot_dtype
 from labpgt.session import schema
 from labpgt.session.checksum import CRC_DTYPE, raw, stored_dtype, values_crc
@@ -23,7 +22,7 @@ def lay_out(
 ) -> None:
     """Fill a new file with everything that is known when a run starts, and with room for what is to come.
 
-    Raises `StorageFault` for a setting whose name cannot be the name of a dataset.
+    Raises `ValueError` for a setting whose name cannot be the name of a dataset.
     """
     file.attrs.update(
         NX_class="NXroot",
@@ -144,8 +143,8 @@ def _instrument(file: h5py.File, started: RunStarted) -> None:
 
 def _setting(group: h5py.Group, name: str, setting: Setting) -> None:
     if "/" in name or name in ("", "."):
-        raise StorageFault(
-            f"{group.file.filename}: the device's setting {name!r} cannot be the name of a dataset; "
+        raise ValueError(
+            f"the device's setting {name!r} cannot be the name of a dataset; "
             "give it a name without '/' in the device's settings()"
         )
     if isinstance(setting.value, str):

@@ -252,20 +252,27 @@ class Session:
 
     def _state(self) -> dict[str, str]:
         """Return the texts that change while a run goes on."""
-        return {value.path: value.text() for value in self._live(lambda: schema.STATE, schema.STATE_CRC, "status")}
+        values = self._live(lambda: schema.STATE, schema.STATE_CRC, "status, reason, end time and hash")
+        if values is None:
+            return {**dict.fromkeys(schema.STATE, ""), schema.STATUS: Status.RUNNING}
+        return {value.path: value.text() for value in values}
 
     @property
     def results(self) -> dict[str, float]:
         """What the run has measured so far; the keys are those of `labpgt.events.RESULTS`."""
         with reported(self.path, StorageFault, "reading the results"):
             read = self._live(lambda: self._file.leaves(schema.RESULTS), schema.RESULTS_CRC, "results")
-            values = {value.path.removeprefix(f"{schema.RESULTS}/"): value for value in read}
+            values = {value.path.removeprefix(f"{schema.RESULTS}/"): value for value in read or ()}
             known = {name: values[name].number() for name in RESULTS if name in values}
         return {name: value for name, value in known.items() if not np.isnan(value)}
 
-    def _live(self, paths: Callable[[], Iterable[str]], crc_path: str, what: str) -> list[Value]:
-        """Read values that a running run may change at this moment, until they match their checksum."""
+    def _live(self, paths: Callable[[], Iterable[str]], crc_path: str, what: str) -> list[Value] | None:
+        """Read values that a running run may change at this moment, until they match their checksum.
+
+        None where its process died just then, and left them half written.
+        """
         deadline = time.monotonic() + (_LIVE_S if self._file.unfinished else 0.0)
+        died = False
         while True:
             values = [self._file.read(path) for path in paths()]
             try:
@@ -273,8 +280,12 @@ class Session:
                     self._compare(values, crc_path, what)
                 return values
             except _Mismatch:
+                if died:
+                    return None
                 if time.monotonic() > deadline:
                     raise
+                # Read once more when that is known: it may have come to the end in between.
+                died = self._file.unfinished and not self._writer_lives()
                 time.sleep(_LIVE_PAUSE_S)
 
     @property
@@ -377,7 +388,8 @@ class Session:
         with reported(self.path, StorageFault, "reading the checkpoint"):
             for _ in range(_CHECKPOINT_TRIES):
                 cursors = self._cursors()
-                order = np.argsort(cursors["shot"], kind="stable")[::-1]
+                # Without evaluation the last update of an epoch and its end are at the same shot.
+                order = np.argsort(cursors, order=Cursor._fields)[::-1]
                 for slot in (int(i) for i in order if cursors["valid"][i]):
                     cursor = Cursor(*(int(cursors[name][slot]) for name in Cursor._fields))
                     if not wanted(cursor):

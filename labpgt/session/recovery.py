@@ -23,7 +23,7 @@ from labpgt.events import Checkpoint, RunStarted
 from labpgt.session import schema
 from labpgt.session.buffer import RowBuffer
 from labpgt.session.checksum import checkpoint_crc, table_key
-from labpgt.session.disk import check_space, close_durably
+from labpgt.session.disk import check_space, close_durably, close_unwritten
 from labpgt.session.layout import crc_of, lay_out, result_paths, table_dtypes
 from labpgt.session.provenance import provenance
 from labpgt.session.reader import Cursor, Resumption, Session
@@ -99,8 +99,10 @@ class Recovery:
         try:
             self._lay_out(file, started)
             self._fill(file)
-        finally:
-            close_durably(file, part)
+        except BaseException:
+            close_unwritten(file)
+            raise
+        close_durably(file, part)
         with Session(part) as copy:
             self._verify(copy)
         return h5py.File(part, "r+", libver=schema.LIBVER)

@@ -73,6 +73,7 @@ class SessionWriter:
         resume: Recovery | None = None,
     ) -> None:
         self.path = Path(path)
+        self._absolute = self.path
         self.flush_shots = flush_shots
         self.flush_s = flush_s
         self.fsync = fsync
@@ -157,6 +158,7 @@ class SessionWriter:
         if self._file is not None:
             raise StorageFault(f"{self.path}: a run has been started already; give each run a file of its own")
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._absolute = self.path.absolute()  # asked now: the working directory may vanish, too
         self._part = part_path(self.path)
         try:
             file = self._create(event, self._part) if self._recovery is None else self._recovery.copy(event, self._part)
@@ -174,6 +176,8 @@ class SessionWriter:
         self._file = file
         if self._recovery is None:
             self._put_in_place()
+        elif self._recovery.state is not None:
+            self._checkpoints = 1  # the one that was copied stays until the next is whole
         self.acknowledged = self._buffers[schema.SHOTS].written
         self._thread = threading.Thread(target=self._flush_old_rows, name="session-flush", daemon=True)
         self._thread.start()
@@ -224,6 +228,8 @@ class SessionWriter:
                 self._stop(file, event)
 
     def _shots_taken(self, rows: NDArray[np.void]) -> None:
+        if not len(rows):
+            return
         self._shots = int(rows["index"][-1]) + 1
         if self._recovery is not None and (first := self._recovery.losses_missing(rows)) is not None:
             # Answered, but not read out, before the run ended: the loss comes only now.
@@ -333,6 +339,8 @@ class SessionWriter:
             self._discard()
             return
         deleted = is_deleted(file)
+        if deleted and self._fault is None:
+            self._fault = deletion(self.path)
         if self._fault is None or deleted:
             self._flush(last=True)
         else:
@@ -344,25 +352,25 @@ class SessionWriter:
             _overwrite(file, schema.END_TIME, schema.iso_time(time.time()), schema.TIME_BYTES)
             file[schema.STATE_CRC][()] = crc_of(file, schema.STATE)
             file.flush()
-        rescued = close_durably(file, self.path)
+        rescued = close_durably(file, self._absolute)
         self._file = None
         if deleted:
-            if self._fault is None:
-                self._fault = deletion(self.path)
+            assert self._fault is not None
             place = f"are rescued in {rescued}" if rescued else "are lost with it: no folder took a copy"
             self._fault.add_note(f"{self.path}: its {self.acknowledged} shots {place}")
             raise self._fault
 
     def _failed(self, doing: str, error: Exception) -> StorageFault:
         """Remember a failure so that every later call fails too; give up a file that HDF5 cannot write."""
+        from_disk = isinstance(error, OSError | RuntimeError)
         if isinstance(error, StorageFault):
             self._fault = error
         else:
+            advice = "; check the disk (space, quota, connection) and choose another --out" if from_disk else ""
             self._fault = StorageFault(
-                f"{self.path}: {doing} failed: {error}. {self.acknowledged} shots are safe; "
-                "check the disk (space, quota, connection) and choose another --out"
+                f"{self.path}: {doing} failed: {error}. {self.acknowledged} shots are safe{advice}"
             )
-        if isinstance(error, OSError | RuntimeError):
+        if from_disk:
             self._abandon()
         return self._fault
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from labpgt.session import Session
 from labpgt.tasks import load_dataset
 from simulators.echo_state import EchoStateRing
 from tests.faults import Faulty
+from tests.forging import forged
 from tests.runs import configured, record
 
 SMALL = {"max_shots": 96, "evaluation": "test", "baseline": True}
@@ -38,8 +38,8 @@ def verdict_on(path: Path, **options: Any) -> Verdict:
 
 
 def rewrite(path: Path, change: Callable[[NDArray[np.void]], None]) -> None:
-    """Change the shots of a finished session."""
-    with h5py.File(path, "r+") as file:
+    """Change the shots of a finished session, as a forger would."""
+    with forged(path) as file:
         rows = file["entry/shots"][()]
         change(rows)
         file["entry/shots"][...] = rows
@@ -199,7 +199,7 @@ def test_a_changed_response_of_the_calibration_shows_in_what_follows(recorded: R
 @pytest.mark.parametrize("end", ["epoch", "run"])
 def test_another_hash_of_the_parameters_is_shown(recorded: Recorded, end: str) -> None:
     wrong = b"0123456789abcdef" * 4
-    with h5py.File(recorded.path, "r+") as file:
+    with forged(recorded.path) as file:
         if end == "epoch":
             rows = file["entry/epochs"][()]
             rows["parameters_sha256"][0] = wrong

@@ -206,7 +206,7 @@ def test_a_replay_refuses_other_drives_and_names_both_values(session: Path) -> N
         drives[2, 1] = 0.125
         with pytest.raises(ReplayMismatch, match=r"shot 2 differs: drive symbol 1 was .* replay computes 0\.125"):
             device.forward(drives)
-        with pytest.raises(ReplayMismatch, match=r"shots of 2 symbols were asked, 4 are recorded"):
+        with pytest.raises(ReplayMismatch, match=r"shots of 2 symbols were asked, 4 symbols are recorded"):
             device.forward(drives[:, :2])
 
 

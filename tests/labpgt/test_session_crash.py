@@ -189,9 +189,10 @@ def test_a_block_that_is_there_in_name_only_is_not_shown(tmp_path: Path) -> None
     # So a file looks whose disk took the metadata of the last block but not its rows.
     script = """
         writer(ShotsTaken(rows(0, 128)))
-        table = writer._file["entry/shots"]
-        table.resize((300,))
-        table[128:150] = rows(128, 150)
+        table = writer._buffers["entry/shots"]
+        table.add(rows(128, 150))
+        table.write()
+        writer._file["entry/shots"].resize((300,))
         writer._file.flush()
         os._exit(1)
     """
@@ -200,6 +201,60 @@ def test_a_block_that_is_there_in_name_only_is_not_shown(tmp_path: Path) -> None
         process.communicate()
     with Session(path) as session:
         np.testing.assert_array_equal(session.shots(), expected(150))
+
+
+ENDINGS = """
+import os, sys
+import h5py
+import numpy as np
+from pathlib import Path
+from labpgt.events import *
+from labpgt.session import SessionWriter
+
+write = h5py.Dataset.__setitem__
+
+def end(path, last):
+    writes = [0]
+    def write_and_die(dataset, place, value):
+        write(dataset, place, value)
+        writes[0] += 1
+        if writes[0] == last:
+            os._exit(1)
+    writer = SessionWriter(path)
+    writer(RunStarted(0.0, "", "ring", {}, 5, 20, (0.0, 1.0), 1000, 10, 5, ("a", "b"), "ab"))
+    made = np.zeros(10, shot_dtype(5, 20))
+    made["time"] = 1.75e9
+    writer(ShotsTaken(made))
+    writer(Measured({"delta": 0.25}))
+    h5py.Dataset.__setitem__ = write_and_die
+    writer(RunStopped(Status.SUCCESS, "done", 1.75e9, {"delta": 0.5, "train_loss": 0.5}, "cd" * 32))
+    os._exit(0)
+
+for last in range(1, 100):
+    if not (pid := os.fork()):
+        end(Path(sys.argv[1]) / f"{last:02}.h5", last)
+    if not os.waitpid(pid, 0)[1]:
+        break
+"""
+
+
+def test_a_process_that_dies_while_it_writes_the_end_has_crashed(tmp_path: Path) -> None:
+    """Results and status are several values; when only some are written, none of them counts."""
+    subprocess.run([sys.executable, "-c", ENDINGS, str(tmp_path)], check=True)
+    seen = []
+    for path in sorted(tmp_path.iterdir()):
+        with Session(path) as session:
+            assert session.n_shots == 10
+            seen.append((session.status, session.reason, session.parameters_sha256, session.results))
+    assert len(seen) > 6
+    nothing, results = (Status.CRASHED, "", ""), {"delta": 0.5, "train_loss": 0.5}
+    everything = (Status.SUCCESS, "done", "cd" * 32)
+    assert seen[-1] == (*everything, results)
+    for *end, measured in seen[:-1]:
+        assert tuple(end) in (nothing, everything)
+        assert measured in ({}, {"delta": 0.25}, results)
+    assert (*nothing, {}) in seen, "results were half written"
+    assert (*nothing, results) in seen, "results were written, but not the status"
 
 
 def test_a_truncated_crashed_session_never_shows_zeros_as_shots(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import labpgt.session.writer as writer_module
 from labpgt.errors import StorageFault
 from labpgt.events import STEP_DTYPE, RunStarted, RunStopped, ShotsTaken, Status, StepDone, shot_dtype
 from labpgt.session import Session, SessionWriter
+from labpgt.session.disk import RESERVE_BYTES
 
 STARTED = RunStarted(1.75e9, "", "test ring", {}, 3, 2, (0.0, 1.0), 7, 10, 5, ("a", "b"), "ab" * 32)
 
@@ -32,10 +32,9 @@ class Disk(NamedTuple):
 
 @pytest.fixture
 def free_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The free space that the writer sees, checked at every block."""
+    """The free space that the writer sees."""
     free = [1 << 40]
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(free[0]))
-    monkeypatch.setattr(writer_module, "_SPACE_CHECK_S", -1.0)
     return free
 
 
@@ -46,7 +45,7 @@ def test_nearly_full_disk_ends_the_run_before_hdf5_meets_it(tmp_path: Path, free
         writer(ShotsTaken(rows[:64]))
         writer(ShotsTaken(rows[64:100]))
         assert writer.acknowledged == 64
-        free_bytes[0] = writer_module.RESERVE_BYTES
+        free_bytes[0] = RESERVE_BYTES
         with pytest.raises(StorageFault, match=r"run\.h5: the disk has 67\.1 MB free.* 64 shots are safe"):
             writer(ShotsTaken(rows[100:150]))
         assert writer.acknowledged == 64
@@ -98,14 +97,28 @@ def test_full_disk_at_the_start_leaves_nothing(tmp_path: Path, free_bytes: list[
     assert list(tmp_path.iterdir()) == []
 
 
-def test_space_is_not_asked_for_every_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or Disk(1 << 40))
-    monkeypatch.setattr(writer_module, "_SPACE_CHECK_S", 1000.0)
-    rows = np.zeros(64, shot_dtype(100, 100))
-    with SessionWriter(tmp_path / "run.h5") as writer:
-        writer(dataclasses.replace(STARTED, symbols=100, nodes=100))
-        for _ in range(40):
+def test_space_is_asked_of_the_open_file_before_every_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path | int] = []
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: asked.append(place) or Disk(1 << 40))
+    with SessionWriter(tmp_path / "run.h5", flush_s=1000) as writer:
+        writer(STARTED)
+        assert asked == [tmp_path]
+        for n in range(1, 41):
+            writer(ShotsTaken(shots(64)))
+            assert writer.acknowledged == 64 * n
+            assert len(asked) == 1 + n
+        assert writer._file is not None
+        assert set(asked[1:]) == {writer._file.id.get_vfd_handle()}
+
+
+def test_space_is_asked_for_what_waits(tmp_path: Path, free_bytes: list[int]) -> None:
+    """The reserve stays free beside the rows that wait, checksums and all."""
+    rows = np.zeros(1, shot_dtype(3000, 3000))
+    with SessionWriter(tmp_path / "run.h5", flush_s=1000) as writer:
+        writer(dataclasses.replace(STARTED, symbols=3000, nodes=3000))
+        free_bytes[0] = RESERVE_BYTES + rows.nbytes
+        with pytest.raises(StorageFault, match="0 shots are safe"):
             writer(ShotsTaken(rows))
-        # 104 MB in blocks of 2.6 MB: asked once at the start and once every 32 MiB.
-        assert len(asked) == 4
+        writer(RunStopped(Status.FAILED, "disk full", 1.75e9 + 1))
+    with Session(tmp_path / "run.h5") as session:
+        assert session.n_shots == 1

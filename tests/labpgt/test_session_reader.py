@@ -17,7 +17,9 @@ from labpgt.device import Setting
 from labpgt.errors import InputError, StorageFault
 from labpgt.events import Checkpoint, RunStarted, RunStopped, ShotsTaken, Status, shot_dtype
 from labpgt.session import Session, SessionWriter
+from labpgt.session.checksum import stored_dtype
 from labpgt.session.provenance import git_state, process_runs
+from tests.forging import forged
 
 STARTED = RunStarted(
     time=1.75e9,
@@ -77,9 +79,9 @@ def test_hdf5_file_of_another_kind(tmp_path: Path, libver: str) -> None:
 
 
 def test_newer_schema(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
-        file["entry/schema_version"][()] = 2
-    refused(path, "schema version 2, this labpgt reads up to 1; update labpgt")
+    with forged(path) as file:
+        file["entry/schema_version"][()] = 3
+    refused(path, "schema version 3, this labpgt reads 1 to 2; update labpgt")
 
 
 @pytest.mark.parametrize("missing", [1, 1000, 30_000])
@@ -171,7 +173,9 @@ def remove(name: str) -> Callable[[h5py.File], None]:
 
 
 def shots_of(dtype: object, **options: object) -> Callable[[h5py.File], None]:
-    return lambda file: replace_shots(file, dtype, **options)
+    """Shots of this type, with a column for their checksums where there are columns."""
+    stored = stored_dtype(dtype) if np.dtype(dtype).names else dtype  # type: ignore[call-overload, arg-type]
+    return lambda file: replace_shots(file, stored, **options)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +191,10 @@ def shots_of(dtype: object, **options: object) -> Callable[[h5py.File], None]:
         (shots_of(shot_dtype(4, 3), compression="gzip"), "/entry/shots is virtual, external or filtered"),
         (shots_of(shot_dtype(4, 3), chunks=(1 << 20,)), "chunks of .* larger than a session's"),
         (shots_of("f8"), "/entry/shots has columns None"),
+        (
+            lambda file: replace_shots(file, shot_dtype(4, 3)),
+            "/entry/shots has columns .*'flags'\\), expected .*'crc32'",
+        ),
         (shots_of(with_field("loss", "<f4")), "column loss of /entry/shots is float32, expected float64"),
         (shots_of(with_field("loss", ">f8")), "column loss of /entry/shots is >f8, expected float64"),
         (shots_of(with_field("drive", "<f4")), "column drive of /entry/shots is float32"),
@@ -199,10 +207,10 @@ def shots_of(dtype: object, **options: object) -> Callable[[h5py.File], None]:
         (replace("entry/instrument/symbols", np.int64(5)), "column drive of /entry/shots is"),
         (replace("entry/instrument/symbols", np.int64(1 << 40)), "reading the session failed"),
         (replace("entry/instrument/n_nodes", np.int64(0)), "are no shot"),
-        (replace("entry/instrument/n_nodes", np.float64(3)), "float64 .*expected int64"),
+        (replace("entry/instrument/n_nodes", np.float64(3)), "n_nodes is float64 .*expected one int64"),
         (replace("entry/instrument/drive_limits", np.zeros(3)), "reading the session failed"),
         (replace("entry/instrument/settings/frequency", np.zeros(9)), "expected one number or text"),
-        (replace("entry/instrument/settings/frequency", h5py.Empty("f8")), "frequency"),
+        (replace("entry/instrument/settings/frequency", h5py.Empty("f8")), "frequency holds no value"),
         (replace("entry/steps", np.zeros((2, 2))), "/entry/steps has columns None"),
         (replace("entry/epochs/deeper", 1), "/entry/epochs is not a dataset"),
     ],
@@ -210,7 +218,7 @@ def shots_of(dtype: object, **options: object) -> Callable[[h5py.File], None]:
 def test_file_that_does_not_hold_what_a_session_holds(
     path: Path, edit: Callable[[h5py.File], None], message: str
 ) -> None:
-    with h5py.File(path, "r+") as file:
+    with forged(path) as file:
         if message.endswith("is not a dataset"):
             del file["entry/epochs"]
             file.create_group("entry/epochs/deeper")
@@ -219,7 +227,7 @@ def test_file_that_does_not_hold_what_a_session_holds(
 
 
 def test_damage_found_later_is_a_storage_fault(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
+    with forged(path) as file:
         replace("entry/status", np.bytes_("finished?"))(file)
         replace("entry/checkpoints/parameters", np.zeros((2, 6)))(file)
         replace("entry/results/shots", "many")(file)
@@ -230,7 +238,7 @@ def test_damage_found_later_is_a_storage_fault(path: Path) -> None:
 
 
 def test_a_result_that_an_older_file_lacks_is_not_missed(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
+    with forged(path) as file:
         file["entry/results/delta"][()] = 0.5
         del file["entry/results/train_loss"]
         file["entry/results/unheard_of"] = 1.0
@@ -243,7 +251,7 @@ def test_an_invalid_checkpoint_is_not_taken(path: Path) -> None:
         checkpoint = session.checkpoint()
         assert checkpoint is not None
         assert checkpoint[0] == (200, 1, 1)
-    with h5py.File(path, "r+") as file:
+    with forged(path) as file:
         cursor = file["entry/checkpoints/cursor"][:]
         cursor["valid"] = 0
         file["entry/checkpoints/cursor"][:] = cursor

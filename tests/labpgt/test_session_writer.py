@@ -115,7 +115,7 @@ def test_every_event_comes_back(recorded: Recorded) -> None:
         assert session.reason == STOPPED.reason
         assert session.start_time == "2025-06-15T15:06:40.000000+00:00"
         assert session.end_time == "2025-06-15T15:07:40.000000+00:00"
-        assert session.schema_version == 1
+        assert session.schema_version == 2
         assert session.configuration == STARTED.config_toml
         assert session.device == "test ring"
         assert session.settings == SETTINGS
@@ -212,24 +212,38 @@ def test_shortest_and_long_shots_round_trip(tmp_path: Path, symbols: int, nodes:
         assert chunk == 1 or chunk * rows.dtype.itemsize <= 1 << 20
 
 
-def test_a_checkpoint_says_valid_only_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flush = h5py.File.flush
-    valid = []
+def test_at_every_moment_one_checkpoint_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Overwriting one never touches the other, and what is half overwritten is not taken."""
+    path = tmp_path / "run.h5"
+    write = h5py.Dataset.__setitem__
+    found: list[int] = []
 
-    def flush_and_look(file: h5py.File) -> None:
-        flush(file)
-        cursors, parameters = file["entry/checkpoints/cursor"][:], file["entry/checkpoints/parameters"][:]
-        assert np.array_equal(parameters[cursors["valid"] == 1, 0], cursors["step"][cursors["valid"] == 1])
-        valid.append(int(cursors["valid"].sum()))
+    def write_and_look(dataset: h5py.Dataset, place: object, value: object) -> None:
+        write(dataset, place, value)
+        if "checkpoints" in dataset.name:
+            dataset.file.flush()
+            with Session(path) as session:
+                saved = session.training_state()
+                found.append(0 if saved is None else saved.cursor.step)
+                if saved is not None:
+                    assert saved.cursor == (saved.cursor.step, saved.cursor.step, 0)
+                    assert saved.parameters.tolist() == [saved.cursor.step] * 7
+                    assert saved.state["moment"].tolist() == [saved.cursor.step] * 3
 
-    with SessionWriter(tmp_path / "run.h5", flush_s=1000) as writer:
-        writer(STARTED)
-        monkeypatch.setattr(h5py.File, "flush", flush_and_look)
+    with SessionWriter(path, flush_s=1000) as writer:
+        writer(dataclasses.replace(STARTED, state={"moment": np.zeros(3)}))
+        writer(ShotsTaken(shots(4)))
+        for row in random_rows(STEP_DTYPE, 5):
+            writer(StepDone(row))
+        writer(EpochDone(random_rows(EPOCH_DTYPE, 1)[0]))
+        monkeypatch.setattr(h5py.Dataset, "__setitem__", write_and_look)
         for step in range(1, 5):
-            writer(Checkpoint(step, step, 0, np.full(7, step, np.float32)))
-    # Overwriting one never touches the other.
-    assert valid[:6] == [0, 0, 1, 1, 1, 2]
-    assert min(valid[2:]) == 1
+            found.clear()
+            state = {"moment": np.full(3, float(step))}
+            writer(Checkpoint(step, step, 0, np.full(7, step, np.float32), state))
+            assert found == [step - 1, step - 1, step]
+        monkeypatch.undo()
+        writer(STOPPED)
 
 
 def test_a_block_is_acknowledged_when_it_is_full(tmp_path: Path) -> None:
@@ -324,11 +338,14 @@ def test_a_file_that_appears_meanwhile_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_start_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with SessionWriter(tmp_path / "run.h5") as writer:
-        with pytest.raises(StorageFault, match="'source/power' cannot be the name of a dataset"):
+        with pytest.raises(StorageFault, match="'source/power' cannot be the name of a dataset") as fault:
             writer(dataclasses.replace(STARTED, settings={"source/power": Setting(1.0, "W")}))
         with pytest.raises(StorageFault, match="source/power"):
             writer(ShotsTaken(shots(1)))
     assert list(tmp_path.iterdir()) == []
+    assert str(fault.value).startswith(f"{tmp_path / 'run.h5'}: ")
+    for misleading in (".part", "check the disk"):
+        assert misleading not in str(fault.value)
 
 
 @pytest.mark.parametrize(
@@ -346,7 +363,8 @@ def test_an_event_that_does_not_fit_is_fatal(tmp_path: Path, event: Event, messa
         writer(ShotsTaken(shots(5)))
         with pytest.raises(StorageFault, match=message) as fault:
             writer(event)
-        assert str(tmp_path / "run.h5") in str(fault.value)
+        assert str(fault.value).startswith(f"{tmp_path / 'run.h5'}: ")
+        assert "check the disk" not in str(fault.value), "it is not to blame"
         with pytest.raises(StorageFault, match=message):
             writer(ShotsTaken(shots(1)))
     with Session(tmp_path / "run.h5") as session:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from labpgt.errors import DeviceFault, LabpgtError, RunAborted, StorageFault
 from labpgt.events import Purpose
-from labpgt.shots import ShotTaker
+from labpgt.shots import ShotTaker, TakingStopped
 from simulators.echo_state import EchoStateRing
 from tests.faults import Faulty
 from tests.runs import Analytic
@@ -166,3 +166,33 @@ def test_a_drive_that_is_no_number_blames_the_network_not_the_device() -> None:
         taker.take(bad, np.arange(3))
     assert not isinstance(caught.value, DeviceFault)
     assert len(device.seen) == 1, "nothing was sent"
+
+
+@pytest.mark.parametrize(("batch", "kept"), [(1, 4), (2, 4), (3, 6), (5, 10)])
+def test_a_request_to_stop_ends_between_two_calls_but_never_inside_a_pair(batch: int, kept: int) -> None:
+    device = Faulty(ring())
+    taker = ShotTaker(device, SYMBOLS, batch)
+    taker.stop = lambda: "Ctrl-C" if len(np.concatenate(device.seen)) > 2 else None
+    sign = np.resize((1, -1), 12)
+    with pytest.raises(TakingStopped) as stopped:
+        taker.take(drives(12), np.arange(12), sign=sign, seed=3)
+    answered = stopped.value.answered
+    assert stopped.value.reason == "Ctrl-C"
+    assert answered is not None
+    assert answered["sign"].tolist() == [1, -1] * (kept // 2)
+    assert taker.index == taker.taken[Purpose.TRAIN] == len(answered) == kept == len(np.concatenate(device.seen))
+    assert np.isnan(answered["loss"]).all()
+    whole = ShotTaker(ring(), SYMBOLS).take(drives(12), np.arange(12), sign=sign, seed=3)
+    assert np.array_equal(answered["response"], whole["response"][:kept])
+
+
+def test_single_shots_may_stop_after_any_call_and_nobody_asks_before_the_first() -> None:
+    device = Faulty(ring())
+    taker = ShotTaker(device, SYMBOLS, 1)
+    taker.stop = lambda: "SIGTERM"
+    with pytest.raises(TakingStopped) as stopped:
+        taker.take(drives(3), np.arange(3))
+    assert stopped.value.answered is not None
+    assert len(stopped.value.answered) == len(device.seen) == 1
+    # In one call there is nowhere to stop.
+    assert len(ShotTaker(ring(), SYMBOLS).take(drives(3), np.arange(3))) == 3

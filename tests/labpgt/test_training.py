@@ -1,6 +1,7 @@
 """The training loop: it learns, it is deterministic, it ends when and as it should, and its numbers add up."""
 
 from collections import Counter
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from labpgt.errors import DeviceFault, InputError, LabpgtError
-from labpgt.events import Checkpoint, EpochDone, Measured, Purpose, RunStarted, RunStopped, Status, StepDone
+from labpgt.events import Measured, Purpose, RunStarted, RunStopped, Status, StepDone
 from labpgt.tasks import load_dataset
 from labpgt.training import TEST, Trainer
 from simulators.echo_state import EchoStateRing
@@ -122,11 +123,18 @@ def test_every_event_comes_in_its_place() -> None:
     assert kinds[-1] == "RunStopped"
     steps = 2 * 15  # 120 samples in batches of 8
     assert Counter(kinds)["StepDone"] == steps
-    assert Counter(kinds)["EpochDone"] == Counter(kinds)["Checkpoint"] == 2
-    assert kinds.index("Measured") < kinds.index("StepDone")
-    for i, event in enumerate(run.events):
-        if isinstance(event, EpochDone):
-            assert isinstance(run.events[i - 1], Checkpoint)
+    assert Counter(kinds)["EpochDone"] == 2
+    # One checkpoint of the prepared run, and one behind each epoch, with the epoch in it.
+    places = [i for i, kind in enumerate(kinds) if kind == "Checkpoint"]
+    assert [kinds[i - 1] for i in places] == ["Measured", "EpochDone", "EpochDone"]
+    assert places[0] < kinds.index("StepDone")
+    assert "CALIBRATION" not in {Purpose(row["purpose"]).name for row in run.shots[run.checkpoints[0].shot :]}
+    assert [(c.step, c.epoch) for c in run.checkpoints] == [(-1, -1), (14, 0), (29, 1)]
+    for checkpoint in run.checkpoints[1:]:
+        of_epoch = run.epochs[checkpoint.epoch]
+        assert sha256(checkpoint.parameters.tobytes()).hexdigest() == of_epoch["parameters_sha256"].decode()
+        assert checkpoint.state["results"]["train_loss"] == of_epoch["train_loss"]
+    assert run.checkpoints[-1].shot == len(run.shots)
     assert run.steps["step"].tolist() == list(range(steps))
     assert run.steps["epoch"].tolist() == [0] * 15 + [1] * 15
     assert run.steps["shots"].tolist() == [16 * (i + 1) for i in range(steps)]
@@ -148,6 +156,20 @@ def test_what_the_run_starts_with_is_what_it_has() -> None:
     assert started.planned_shots == 3 * 240 == run.last.results["shots"]
     assert started.targets == ("setosa", "versicolor", "virginica")
     assert started.dataset_sha256 == load_dataset(config.task, 0).sha256
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("optimizer", ["Adam", "AdamW", "SGD", "RMSprop"])
+def test_the_start_says_what_every_checkpoint_will_hold(estimator: str, optimizer: str) -> None:
+    """A session file makes room for it once; nothing can be added later."""
+    run = train(configured(training={"estimator": estimator, "optimizer": optimizer, "max_shots": 32}))
+    started = run.events[0]
+    assert isinstance(started, RunStarted)
+    kinds = {name: (array.shape, array.dtype) for name, array in started.state.items()}
+    assert {"results", "seconds", "shots_taken", "step_losses"} <= kinds.keys()
+    assert len(run.checkpoints) == 2
+    for checkpoint in run.checkpoints:
+        assert {name: (array.shape, array.dtype) for name, array in checkpoint.state.items()} == kinds
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

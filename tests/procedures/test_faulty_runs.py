@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from labpgt.session import Session
 from labpgt.tasks import load_dataset
 from procedures.train import StopRequest, run
 from tests.faults import Faulty
+from tests.forging import forged
 from tests.runs import Analytic, configured, record, train
 
 
@@ -120,7 +120,7 @@ def test_signals_cannot_interrupt_making_the_device_safe(tmp_path: Path) -> None
 def test_a_success_with_shots_missing_does_not_verify(tmp_path: Path) -> None:
     path = tmp_path / "run.h5"
     record(configured(), path)
-    with h5py.File(path, "r+") as file:
+    with forged(path) as file:
         file["entry/shots"].resize((100,))
     with Session(path) as session, pytest.raises(ReplayMismatch, match="shots are missing"):
         list(replay(session, configured(), load_dataset(configured().task, 0), tolerance=1e-4))
@@ -131,7 +131,7 @@ def test_forged_figures_do_not_verify(tmp_path: Path, place: str) -> None:
     path = tmp_path / "run.h5"
     record(configured(), path)
     table, column = place.split("/")
-    with h5py.File(path, "r+") as file:
+    with forged(path) as file:
         if table == "results":
             file[f"entry/{place}"][()] = 1e-9
         else:

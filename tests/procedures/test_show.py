@@ -9,6 +9,7 @@ import pytest
 
 from labpgt.session import Session
 from simulators.echo_state import EchoStateRing
+from tests.forging import forged, renew
 from tests.procedures.conftest import Labpgt
 from tests.runs import configured, record
 
@@ -67,7 +68,7 @@ def test_show_of_a_run_that_measured_little(labpgt: Labpgt, tmp_path: Path) -> N
 
 def test_show_of_odd_contents(labpgt: Labpgt, session: Path) -> None:
     """A file that somebody else has written into is shown all the same."""
-    with h5py.File(session, "r+") as file:
+    with forged(session) as file:
         rows = file["entry/shots"][:2]
         rows["purpose"] = 77
         file["entry/shots"][:2] = rows
@@ -107,6 +108,23 @@ def test_replay_verifies(labpgt: Labpgt, session: Path) -> None:
 
 @pytest.mark.parametrize(("column", "says"), [("drive", "drive"), ("response", ""), ("loss", "loss"), ("seed", "")])
 def test_a_changed_byte_is_found(column: str, says: str, labpgt: Labpgt, session: Path) -> None:
+    row = flip_a_bit(session, column)
+    done = labpgt("replay", session, "--verify", "--json")
+    assert (done.code, done.out) == (5, "")
+    assert f"row {row} does not match its checksum; the file is damaged there" in done.err
+    with h5py.File(session, "r+") as file:
+        renew(file)
+    done = labpgt("replay", session, "--verify", "--json")
+    assert done.code == 1
+    report = done.json
+    assert not report["verified"]
+    assert f"shot {row} differs: {says}" in report["difference"]
+    assert "was recorded as" in report["difference"]
+    assert labpgt("replay", session, "--json").code == 0, "without --verify a difference is a finding, not a failure"
+
+
+def flip_a_bit(session: Path, column: str) -> int:
+    """Change the second byte of a training shot's column; return the shot's number."""
     with Session(session) as recorded:
         rows = recorded.shots()
     # A training shot: the perturbation of others has no seed.
@@ -121,17 +139,11 @@ def test_a_changed_byte_is_found(column: str, says: str, labpgt: Labpgt, session
         byte = file.read(1)[0]
         file.seek(place)
         file.write(bytes([byte ^ 0x40]))
-    done = labpgt("replay", session, "--verify", "--json")
-    assert done.code == 1
-    report = done.json
-    assert not report["verified"]
-    assert f"shot {row} differs: {says}" in report["difference"]
-    assert "was recorded as" in report["difference"]
-    assert labpgt("replay", session, "--json").code == 0, "without --verify a difference is a finding, not a failure"
+    return row
 
 
 def test_a_response_that_is_no_number_is_a_difference(labpgt: Labpgt, session: Path) -> None:
-    with h5py.File(session, "r+") as file:
+    with forged(session) as file:
         rows = file["entry/shots"][300:301]
         rows["response"][0, 0, 0] = np.nan
         file["entry/shots"][300:301] = rows
@@ -141,7 +153,7 @@ def test_a_response_that_is_no_number_is_a_difference(labpgt: Labpgt, session: P
 
 
 def test_a_changed_hash_is_found(labpgt: Labpgt, session: Path) -> None:
-    with h5py.File(session, "r+") as file:
+    with forged(session) as file:
         file["entry/parameters_sha256"][()] = b"0" * 64
     done = labpgt("replay", session, "--verify", "--json")
     assert done.code == 1
@@ -178,7 +190,7 @@ def test_a_device_that_a_file_names_is_not_imported(labpgt: Labpgt, mark: Path, 
 def test_layers_that_a_file_names_are_not_imported(labpgt: Labpgt, mark: Path, tmp_path: Path) -> None:
     path = tmp_path / "run.h5"
     record(configured(training={"max_shots": 32}), path)
-    with h5py.File(path, "r+") as file:
+    with forged(path) as file:
         configuration = file["entry/configuration"]
         text = (
             configuration[()]

@@ -1,16 +1,20 @@
 """`labpgt train`: what it prints, what it writes, and what a failing device or disk does to it."""
 
+import importlib
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-import labpgt.session.writer as writer_module
 from labpgt.config import from_toml_text, load_config
 from labpgt.events import Status
 from labpgt.session import Session
+from labpgt.session.disk import RESERVE_BYTES
 from simulators.echo_state import EchoStateRingConfig
 from simulators.llg_ring import LLGRing
 from tests.procedures.conftest import Labpgt
@@ -189,10 +193,9 @@ def test_a_full_disk_ends_the_run_in_order(
 
     def disk_usage(path: Path) -> Disk:
         asked.append(path)
-        return Disk(1 << 40 if len(asked) < 8 else writer_module.RESERVE_BYTES // 2)
+        return Disk(1 << 40 if len(asked) < 8 else RESERVE_BYTES // 2)
 
     monkeypatch.setattr(shutil, "disk_usage", disk_usage)
-    monkeypatch.setattr(writer_module, "_SPACE_CHECK_S", -1.0)
     done = labpgt("train", bench, "--set", "session.flush_shots=16", "--out", "run.h5", "--json")
     assert done.code == 5
     assert "Free some space or choose another --out" in done.err
@@ -206,3 +209,70 @@ def test_a_full_disk_ends_the_run_in_order(
     assert np.isfinite(shots["response"]).all()
     monkeypatch.undo()
     assert labpgt("replay", tmp_path / "work" / "run.h5", "--verify", "--json").json["shots"] == len(shots)
+
+
+def at_shot(number: int, act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do something while the device of `bench` answers this shot."""
+    bench = importlib.import_module("bench").Bench
+    forward = bench.forward
+
+    def forward_and_act(self: Any, drives: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.next <= number < self.next + len(drives):
+            act()
+        answers: NDArray[np.float64] = forward(self, drives)
+        return answers
+
+    monkeypatch.setattr(bench, "forward", forward_and_act)
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_session_deleted_under_the_run_ends_it_in_order(
+    what: str, labpgt: Labpgt, bench: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "runs" / "run.h5"
+    at_shot(100, path.unlink if what == "file" else lambda: shutil.rmtree(path.parent), monkeypatch)
+    done = labpgt("train", bench, "--set", "session.flush_shots=16", "--out", "runs/run.h5", "--json")
+    assert done.code == 5
+    assert done.json["status"] == "failed"
+    assert "runs/run.h5: the file, or its folder, was deleted while the run went on" in done.err
+    assert (tmp_path / "log").read_text().split() == ["open", "safe", "close"]
+    assert not path.exists()
+    rescued = (path.parent if what == "file" else folder) / f"rescued-{os.getpid()}-run.h5"
+    with Session(rescued) as session:
+        assert session.status is Status.FAILED
+        assert "was deleted while the run went on" in session.reason
+        shots = session.shots()
+        assert f"its {len(shots)} shots are rescued in {rescued}" in done.err
+    # Shot 100 was answered after the deletion: every shot that was taken is there, with all that was read out of it.
+    assert 100 < len(shots) < 140
+    record(configured(), tmp_path / "whole.h5")
+    with Session(tmp_path / "whole.h5") as whole:
+        for column in ("response", "loss"):
+            np.testing.assert_array_equal(shots[column], whole.shots()[: len(shots)][column])
+    assert labpgt("replay", rescued, "--verify", "--json").json["shots"] == len(shots)
+
+
+def test_a_session_whose_folder_is_moved_goes_on_at_its_new_place(
+    labpgt: Labpgt, bench: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_shot(100, lambda: (folder / "runs").rename(folder / "elsewhere"), monkeypatch)
+    done = labpgt("train", bench, "--set", "session.flush_shots=16", "--out", "runs/run.h5", "--json")
+    assert done.code == 0
+    assert done.json["status"] == "success"
+    assert [path.relative_to(folder).as_posix() for path in folder.rglob("*")] == ["elsewhere", "elsewhere/run.h5"]
+    with Session(folder / "elsewhere" / "run.h5") as session:
+        assert session.status is Status.SUCCESS
+        assert session.parameters_sha256 == done.json["parameters_sha256"]
+        assert session.results["shots"] == 240
+    assert labpgt("replay", folder / "elsewhere" / "run.h5", "--verify").code == 0
+
+
+def test_a_damaged_configuration_is_bad_input(labpgt: Labpgt, small: Path, folder: Path) -> None:
+    assert labpgt("train", small, "--out", "run.h5").code == 0
+    content = (folder / "run.h5").read_bytes()
+    place = content.index(b"learning_rate = ")
+    (folder / "run.h5").write_bytes(content[:place] + b"x" + content[place + 1 :])
+    for command in ("show", "replay", "resume"):
+        done = labpgt(command, "run.h5", "--json")
+        assert (done.code, done.out) == (2, "")
+        assert "configuration, settings and provenance do not match their checksum" in done.err
