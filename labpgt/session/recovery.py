@@ -87,8 +87,8 @@ class Recovery:
         read["loss"][missing] = rows["loss"][: len(recorded)][missing]
         return first, read
 
-    def copy(self, started: RunStarted, part: Path) -> h5py.File:
-        """Write the copy at `part`, check it, and return it open for more.
+    def copy(self, started: RunStarted, part: Path) -> None:
+        """Write the copy at `part`, and check it against the session row by row.
 
         Raises `StorageFault` when the disk has no room for a second copy, or the copy is not what the session is.
         """
@@ -105,7 +105,6 @@ class Recovery:
         close_durably(file, part)
         with Session(part) as copy:
             self._verify(copy)
-        return h5py.File(part, "r+", libver=schema.LIBVER)
 
     def _lay_out(self, file: h5py.File, started: RunStarted) -> None:
         session = self.session

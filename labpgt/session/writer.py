@@ -31,6 +31,7 @@ from labpgt.session import schema
 from labpgt.session.buffer import RowBuffer
 from labpgt.session.checksum import table_key
 from labpgt.session.disk import (
+    RENAMES_OPEN_FILES,
     check_creatable,
     check_space,
     close_durably,
@@ -159,9 +160,15 @@ class SessionWriter:
             raise StorageFault(f"{self.path}: a run has been started already; give each run a file of its own")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._absolute = self.path.absolute()  # asked now: the working directory may vanish, too
-        self._part = part_path(self.path)
+        part = self._part = part_path(self.path)
         try:
-            file = self._create(event, self._part) if self._recovery is None else self._recovery.copy(event, self._part)
+            if self._recovery is None:
+                self._create(event, part)
+            else:
+                self._recovery.copy(event, part)
+            if not RENAMES_OPEN_FILES:
+                self._put_in_place()
+            file = h5py.File(self._part or self.path, "r+", libver=schema.LIBVER)
             run_id = file[schema.RUN_ID][()].decode()
             for name, dtype in table_dtypes(event.symbols, event.nodes).items():
                 key = table_key(run_id, name)
@@ -171,7 +178,7 @@ class SessionWriter:
                 self._buffers[path] = RowBuffer(file[path], file[path].dtype, self.flush_shots)
             file.swmr_mode = True
         except BaseException:
-            self._part.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
         self._file = file
         if self._recovery is None:
@@ -182,7 +189,7 @@ class SessionWriter:
         self._thread = threading.Thread(target=self._flush_old_rows, name="session-flush", daemon=True)
         self._thread.start()
 
-    def _create(self, event: RunStarted, part: Path) -> h5py.File:
+    def _create(self, event: RunStarted, part: Path) -> None:
         check_space(None, self.path, sum(2 * array.nbytes for array in event.state.values()) + 8 * event.parameters, 0)
         file = h5py.File(part, "x", libver=schema.LIBVER)
         try:
@@ -190,14 +197,15 @@ class SessionWriter:
         except BaseException:
             close_unwritten(file)
             raise
-        return file
+        close_durably(file, part)
 
     def _put_in_place(self) -> None:
-        """Let the file appear where it belongs."""
-        assert self._file is not None
-        assert self._part is not None
-        self._file.flush()
-        fsync(self._file)
+        """Let the file appear where it belongs, if it is not there yet."""
+        if self._part is None:
+            return
+        if self._file is not None:
+            self._file.flush()
+            fsync(self._file)
         put_in_place(self._part, self.path, replace=self._recovery is not None)
         self._part = None
 

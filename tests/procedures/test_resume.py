@@ -505,3 +505,9 @@ def test_a_device_that_fails_again_fails_the_run_again_and_it_can_still_be_resum
             assert session.status is Status.FAILED
     resume(path)
     same_runs(path, whole)
+
+
+def test_where_open_files_cannot_be_renamed_as_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("disk", "writer"):
+        monkeypatch.setattr(f"labpgt.session.{module}.RENAMES_OPEN_FILES", False)
+    stopped_and_resumed(tmp_path, of_ring(epochs=2), steps=10)
