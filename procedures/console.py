@@ -1,6 +1,7 @@
 """What a person sees of a run on the terminal: a live line where there is a terminal, plain lines elsewhere."""
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +25,11 @@ from labpgt.events import (
 
 PLAIN_INTERVAL_S = 10.0
 """Between progress lines where the output is not a terminal."""
+_PURPOSES = {int(purpose): purpose.name.lower() for purpose in Purpose}
+_RATE_S = 30.0
+"""The shots per second are those of the steps since so long."""
+_RATE_STEP_S = 0.1
+"""Between two steps that are kept for it."""
 
 
 class ConsoleWatcher:
@@ -51,7 +57,8 @@ class ConsoleWatcher:
         )
         self._task: TaskID | None = None
         self._rate = 0.0
-        self._first: tuple[float, int] | None = None
+        self._recent: deque[tuple[float, int]] = deque()
+        """When a step was done, and the training shots taken by then; oldest first."""
         self._last_line = time.monotonic()
         self._loss = float("nan")
         self._accuracy = float("nan")
@@ -79,7 +86,7 @@ class ConsoleWatcher:
                 self._planned = event.planned_shots
                 self._task = self._progress.add_task("calibrating", total=None, figures="")
             case ShotsTaken() if event.rows["purpose"][0] != Purpose.TRAIN:
-                purpose = Purpose(int(event.rows["purpose"][0])).name.lower()
+                purpose = _PURPOSES.get(int(event.rows["purpose"][0]), "measuring")
                 self._show(description=purpose, figures=self._figures())
             case Measured():
                 for line in measured_lines(event.values):
@@ -102,18 +109,26 @@ class ConsoleWatcher:
             self._progress.stop()
 
     def _step(self, row: np.void) -> None:
-        now, shots = time.monotonic(), int(row["shots"])
-        if self._first is None:
-            self._first = (now, shots)
-        elif now > self._first[0]:
-            self._rate = (shots - self._first[1]) / (now - self._first[0])
+        shots = int(row["shots"])
+        self._measure_rate(float(row["time"]), shots)
         loss = float(row["loss"])
         self._loss = loss if self._loss != self._loss else 0.9 * self._loss + 0.1 * loss
         self._show(description="training", completed=shots, total=self._planned, figures=self._figures())
+        now = time.monotonic()
         if not self.console.is_terminal and now - self._last_line > PLAIN_INTERVAL_S:
             self._last_line = now
             left = f", about {(self._planned - shots) / self._rate:.0f} s left" if self._rate else ""
             self._say(f"{shots}/{self._planned} shots, {self._figures()}{left}")
+
+    def _measure_rate(self, done: float, shots: int) -> None:
+        # By the run's clock: the steps of a run that is followed come in bursts, and after a pause when it was resumed.
+        while len(self._recent) > 1 and done - self._recent[0][0] > _RATE_S:
+            self._recent.popleft()
+        if not self._recent or done - self._recent[-1][0] > _RATE_STEP_S:
+            self._recent.append((done, shots))
+        began, before = self._recent[0]
+        if done > began:
+            self._rate = (shots - before) / (done - began)
 
     def _figures(self) -> str:
         parts = []
@@ -146,7 +161,7 @@ def measured_lines(values: Mapping[str, float]) -> list[str]:
     if "delta" in values:
         lines.append(f"perturbation: delta {values['delta']:g}")
     lines.append(f"baseline: always predicting the class frequencies costs {values['prior_loss']:.4f}")
-    if "readout_only_loss" in values:
+    if "readout_only_test_accuracy" in values:  # the last of them: a run may have died between
         lines.append(
             f"baseline: a readout alone reaches training loss {values['readout_only_loss']:.4f}, test loss "
             f"{values['readout_only_test_loss']:.4f}, test accuracy {values['readout_only_test_accuracy']:.1%}"

@@ -27,6 +27,10 @@ _ONE_OPEN = threading.RLock()
 process, in whatever file handles, for copies of the first one."""
 
 
+class NotReady(InputError):
+    """The file is there, and is no session yet: it may be one in a moment."""
+
+
 class CheckedFile:
     """An HDF5 file, read without following links, running filters or taking more memory than the file is long.
 
@@ -47,14 +51,15 @@ class CheckedFile:
         self.unfinished = bool(flags & _OPEN_FOR_SWMR)
         """Whether the file was not closed: somebody writes it, or died doing so."""
         if flags & _OPEN_FOR_WRITING and not self.unfinished:
-            raise InputError(
+            raise NotReady(
                 f"session {path} is being created just now, or its writer died before the first shot; "
                 "try again, and delete it if it stays so"
             )
         with reported(path, InputError, "opening the file (was it copied whole?)"):
             # Only an unfinished file is opened as such: HDF5 then takes its length on trust, and would read what a
-            # truncated file lacks as zeros.
-            self._file = _open_unfinished(path) if self.unfinished else h5py.File(path, "r")
+            # truncated file lacks as zeros. Nobody writes a finished file in place, and a lock held here would keep
+            # whoever takes the run up again from opening it.
+            self._file = _open_unfinished(path) if self.unfinished else h5py.File(path, "r", locking=False)
 
     def close(self) -> None:
         """Close the file."""
@@ -168,6 +173,7 @@ def _open_unfinished(path: Path) -> h5py.File:
     offer the function that sets this, so it is called by name.
     """
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_file_locking(False, True)
     # Not found on Windows, where names of libraries that a module uses are not seen through it.
     with contextlib.suppress(AttributeError, OSError):
         set_attempts = ctypes.CDLL(h5py.h5p.__file__).H5Pset_metadata_read_attempts

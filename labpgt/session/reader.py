@@ -224,13 +224,32 @@ class Session:
         for start in range(0, end, rows):
             yield self.shots(start, min(start + rows, end))
 
-    def steps(self) -> NDArray[np.void]:
-        """Return one row of `labpgt.events.STEP_DTYPE` for each update of the parameters."""
-        return self._rows(schema.STEPS, 0, None)
+    @property
+    def n_steps(self) -> int:
+        """Rows that `steps` returns."""
+        return self._lengths[schema.STEPS]
 
-    def epochs(self) -> NDArray[np.void]:
-        """Return one row of `labpgt.events.EPOCH_DTYPE` for each pass through the training part."""
-        return self._rows(schema.EPOCHS, 0, None)
+    def steps(self, start: int = 0, stop: int | None = None) -> NDArray[np.void]:
+        """Return one row of `labpgt.events.STEP_DTYPE` for each update of the parameters, or some of them."""
+        return self._rows(schema.STEPS, start, stop)
+
+    @property
+    def n_epochs(self) -> int:
+        """Rows that `epochs` returns."""
+        return self._lengths[schema.EPOCHS]
+
+    def epochs(self, start: int = 0, stop: int | None = None) -> NDArray[np.void]:
+        """Return one row of `labpgt.events.EPOCH_DTYPE` for each pass through the training part, or some of them."""
+        return self._rows(schema.EPOCHS, start, stop)
+
+    @property
+    def n_parameters(self) -> int:
+        """Trainable parameters of the network."""
+        with (
+            reported(self.path, StorageFault, "counting the parameters"),
+            self._file.dataset(schema.CHECKPOINT_PARAMETERS) as parameters,
+        ):
+            return int(parameters.shape[-1])
 
     def _rows(self, path: str, start: int, stop: int | None) -> NDArray[np.void]:
         start, stop, _ = slice(start, stop).indices(self._lengths[path])

@@ -1,0 +1,121 @@
+"""Shows a run of another process on the terminal while it goes."""
+
+import signal
+import threading
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from labpgt.errors import LabpgtError, RunAborted
+from labpgt.events import EpochDone, Event, Measured, RunStarted, RunStopped, Status, StepDone
+from labpgt.follow import follow
+from procedures.console import ConsoleWatcher
+
+EXIT_CODES = {
+    Status.ABORTED: RunAborted.exit_code,
+    Status.FAILED: LabpgtError.exit_code,
+    Status.CRASHED: LabpgtError.exit_code,
+}
+"""Of watching a run to an end that is not success."""
+_EPOCHS = 20
+"""Epochs of the past that are shown; all are in the file."""
+
+
+def watch(path: Path, console: Console, *, interval_s: float, wait: bool, resumed: bool) -> dict[str, Any]:
+    """Show a run until it ends, or until Ctrl-C or SIGTERM ends the watching; return `Report.values` at that point.
+
+    The run is never touched. See `labpgt.follow.follow` for the parameters and what is raised.
+    """
+
+    def tell(message: str) -> None:
+        console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+    report = Report(path)
+    # A row of each kind shows all there is to see, however many shots a second the run takes.
+    events = follow(
+        path, interval_s=interval_s, tell=tell, wait=wait, resumed=resumed, shots=1, steps=1, epochs=_EPOCHS
+    )
+    heading = f"watching {path}; Ctrl-C ends the watching, not the run"
+    try:
+        with _interruptible(), ConsoleWatcher(console, heading) as watcher:
+            for event in events:
+                watcher(event)
+                report(event)
+    except KeyboardInterrupt:
+        if report.values["status"] == Status.RUNNING:
+            tell("watching ended; the run goes on")
+        else:
+            tell("watching ended")
+    return report.values
+
+
+class Report:
+    """A subscriber that keeps where a run stands, as plain numbers and texts; what is not known is None."""
+
+    def __init__(self, path: Path) -> None:
+        self.values: dict[str, Any] = {"status": None, "reason": "", "session": str(path)}
+
+    def __call__(self, event: Event) -> None:
+        """Take in one event."""
+        match event:
+            case RunStarted():
+                self.values |= _beginning(event)
+            case Measured():
+                self._take(event.values)
+            case StepDone():
+                self.values["shots"] = int(event.row["shots"])
+            case EpochDone():
+                losses = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
+                self._take({name: float(event.row[name]) for name in losses})
+                self.values["epochs"] = int(event.row["epoch"]) + 1
+            case RunStopped():
+                self._take(event.results)
+                self.values |= {
+                    "status": str(event.status),
+                    "reason": event.reason,
+                    "parameters_sha256": event.parameters_sha256 or None,
+                }
+
+    def _take(self, results: Mapping[str, float]) -> None:
+        for name, value in results.items():
+            known = int(value) if name.endswith("shots") else value
+            self.values[name] = None if value != value else known
+
+
+def _beginning(started: RunStarted) -> dict[str, Any]:
+    """Return what is known of a run when it starts, the losses to come among it."""
+    try:
+        configuration = tomllib.loads(started.config_toml)
+    except tomllib.TOMLDecodeError:
+        configuration = {}
+
+    def configured(section: str, key: str) -> Any:
+        table = configuration.get(section)
+        return table.get(key) if isinstance(table, dict) else None
+
+    return {
+        "status": str(Status.RUNNING),
+        "task": configured("task", "name"),
+        "device": started.device,
+        "estimator": configured("training", "estimator"),
+        "seed": configured("training", "seed"),
+        **dict.fromkeys(("epochs", "shots", "train_loss", "test_loss", "test_accuracy")),
+        **dict.fromkeys(("readout_only_loss", "prior_loss", "parameters_sha256")),
+    }
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM end the watching like Ctrl-C, so that the terminal is left in order; only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
