@@ -133,36 +133,49 @@ class _Door:
         self._tell = tell
         self._wait = wait
         self._opened: tuple[int, int] | None = None
+        self._lack, self._since, self._said = "", 0.0, False
+        """What is waited for, since when, and whether that was told."""
 
     def opened(self) -> Session | None:
         """Return the session once there is one; None when following is to stop."""
-        began, told, refused = time.monotonic(), "", False
+        refused = False
         while not self._stop():
             place = self._place()
-            late = time.monotonic() - began > PATIENCE_S
             try:
                 if place is not None:
-                    session = Session(self.path)
+                    # Without locking, nobody who is about to resume the run is kept from opening the file.
+                    session = Session(self.path, locking=False)
                     # Had the file been replaced before it was opened, the next look would notice.
-                    self.changed, self._opened = place != self._opened, place
+                    self.changed, self._opened, self._lack = place != self._opened, place, ""
                     return session
-                problem = f"{self.path} is gone" if self._opened else f"{self.path} is not there yet"
-                if not self._wait and (late or not self._opened):
-                    Session(self.path).close()
-            except NotReady:
-                if not self._wait and late:
-                    raise
-                problem = f"{self.path} is being created, or its writer died before the first shot"
+                missing = InputError(f"session {self.path} cannot be opened: No such file; check the path")
+                if self._opened is None:
+                    self._endure(f"{self.path} is not there yet", missing, 0.0)
+                else:
+                    self._endure(f"{self.path} is gone", missing, PATIENCE_S)
+            except NotReady as error:
+                self._endure(
+                    f"{self.path} is being created, or its writer died before the first shot", error, PATIENCE_S
+                )
             except InputError:
                 # It may have been empty for an instant, or have gone since: no mistake is told before the second look.
                 if refused or place is None:
                     raise
-                refused, problem = True, ""
-            if problem not in ("", told) and (late or (place is None and not self._opened)):
-                self._tell(f"{problem}; waiting for it")
-                told = problem
+                refused = True
+                time.sleep(_NAP_S)
             self.pause()
         return None
+
+    def _endure(self, lack: str, error: InputError, patience_s: float) -> None:
+        """Wait for what is lacking, and say so, or raise the error, when it has lacked for so long."""
+        if lack != self._lack:
+            self._lack, self._since, self._said = lack, time.monotonic(), False
+        if self._said or time.monotonic() - self._since < patience_s:
+            return
+        if not self._wait:
+            raise error
+        self._tell(f"{lack}; waiting for it")
+        self._said = True
 
     def is_another(self) -> bool:
         """Say whether the file that was opened is no longer the one at the path."""

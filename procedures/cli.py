@@ -200,15 +200,14 @@ def watch(
     from rich.console import Console
 
     from procedures.console import print_summary
-    from procedures.watch import EXIT_CODES
     from procedures.watch import watch as watch_run
 
-    report = watch_run(file, Console(stderr=True), interval_s=interval, wait=wait, resumed=follow_resume)
+    report, code = watch_run(file, Console(stderr=True), interval_s=interval, wait=wait, resumed=follow_resume)
     if as_json:
         _print_json(report)
     elif report["status"] is not None:
         print_summary(Console(), report)
-    raise typer.Exit(EXIT_CODES.get(report["status"], 0))
+    raise typer.Exit(code)
 
 
 @app.command()

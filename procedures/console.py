@@ -3,13 +3,14 @@
 import time
 from collections import deque
 from collections.abc import Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from labpgt.events import (
     EpochDone,
@@ -26,6 +27,7 @@ from labpgt.events import (
 PLAIN_INTERVAL_S = 10.0
 """Between progress lines where the output is not a terminal."""
 _PURPOSES = {int(purpose): purpose.name.lower() for purpose in Purpose}
+_LONGEST_S = 1e9
 _RATE_S = 30.0
 """The shots per second are those of the steps since so long."""
 _RATE_STEP_S = 0.1
@@ -44,11 +46,8 @@ class ConsoleWatcher:
         self._planned = 0
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=12),
-            MofNCompleteColumn(),  # of an unknown number, too, while the device is calibrated
+            BarColumn(bar_width=8),  # so that all of it fits into 80 columns
             TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
             console=console,
             transient=True,
             # Nobody else prints during a run, and the process's streams are not this display's to replace.
@@ -56,6 +55,7 @@ class ConsoleWatcher:
             redirect_stderr=False,
         )
         self._task: TaskID | None = None
+        self._shots = 0
         self._rate = 0.0
         self._recent: deque[tuple[float, int]] = deque()
         """When a step was done, and the training shots taken by then; oldest first."""
@@ -113,12 +113,12 @@ class ConsoleWatcher:
         self._measure_rate(float(row["time"]), shots)
         loss = float(row["loss"])
         self._loss = loss if self._loss != self._loss else 0.9 * self._loss + 0.1 * loss
+        self._shots = shots
         self._show(description="training", completed=shots, total=self._planned, figures=self._figures())
         now = time.monotonic()
         if not self.console.is_terminal and now - self._last_line > PLAIN_INTERVAL_S:
             self._last_line = now
-            left = f", about {(self._planned - shots) / self._rate:.0f} s left" if self._rate else ""
-            self._say(f"{shots}/{self._planned} shots, {self._figures()}{left}")
+            self._say(f"shots {self._figures()}")
 
     def _measure_rate(self, done: float, shots: int) -> None:
         # By the run's clock: the steps of a run that is followed come in bursts, and after a pause when it was resumed.
@@ -131,13 +131,14 @@ class ConsoleWatcher:
             self._rate = (shots - before) / (done - began)
 
     def _figures(self) -> str:
-        parts = []
+        parts = [f"{self._shots}/{self._planned}"] if self._shots else []
         if self._loss == self._loss:
             parts.append(f"loss {self._loss:.4f}")
         if self._accuracy == self._accuracy:
             parts.append(f"test {self._accuracy:.1%}")
         if self._rate:
-            parts.append(f"{self._rate:,.0f} shots/s")
+            left = round(min(max(0, self._planned - self._shots) / self._rate, _LONGEST_S))
+            parts.append(f"{self._rate:,.0f}/s, {str(timedelta(seconds=left)).removeprefix('0:')} left")
         return ", ".join(parts)
 
     def _show(self, **fields: Any) -> None:
@@ -173,7 +174,7 @@ def epoch_line(row: np.void) -> str:
     """Word one row of the epochs."""
     line = f"epoch {int(row['epoch']) + 1}: {int(row['shots'])} shots, training loss {float(row['train_loss']):.4f}"
     if row["test_loss"] == row["test_loss"]:
-        line += f", test loss {float(row['test_loss']):.4f}, test accuracy {float(row['test_accuracy']):.1%}"
+        line += f"; test loss {float(row['test_loss']):.4f}, accuracy {float(row['test_accuracy']):.1%}"
     return line
 
 

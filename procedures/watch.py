@@ -10,9 +10,10 @@ from typing import Any
 
 from rich.console import Console
 
-from labpgt.errors import LabpgtError, RunAborted
+from labpgt.errors import InputError, LabpgtError, RunAborted, StorageFault
 from labpgt.events import EpochDone, Event, Measured, RunStarted, RunStopped, Status, StepDone
 from labpgt.follow import follow
+from labpgt.session import Session
 from procedures.console import ConsoleWatcher
 
 EXIT_CODES = {
@@ -25,17 +26,17 @@ _EPOCHS = 20
 """Epochs of the past that are shown; all are in the file."""
 
 
-def watch(path: Path, console: Console, *, interval_s: float, wait: bool, resumed: bool) -> dict[str, Any]:
-    """Show a run until it ends, or until Ctrl-C or SIGTERM ends the watching; return `Report.values` at that point.
+def watch(path: Path, console: Console, *, interval_s: float, wait: bool, resumed: bool) -> tuple[dict[str, Any], int]:
+    """Show a run until it ends, or until Ctrl-C or SIGTERM ends the watching; return how it stands and an exit code.
 
-    The run is never touched. See `labpgt.follow.follow` for the parameters and what is raised.
+    The run is never touched. See `labpgt.follow.follow` for the parameters and for what is raised.
     """
 
     def tell(message: str) -> None:
         console.print(message, highlight=False, markup=False, soft_wrap=True)
 
     report = Report(path)
-    # A row of each kind shows all there is to see, however many shots a second the run takes.
+    # The newest row of each kind is all that there is to see, however many come between two looks.
     events = follow(
         path, interval_s=interval_s, tell=tell, wait=wait, resumed=resumed, shots=1, steps=1, epochs=_EPOCHS
     )
@@ -46,11 +47,20 @@ def watch(path: Path, console: Console, *, interval_s: float, wait: bool, resume
                 watcher(event)
                 report(event)
     except KeyboardInterrupt:
-        if report.values["status"] == Status.RUNNING:
-            tell("watching ended; the run goes on")
-        else:
-            tell("watching ended")
-    return report.values
+        report.values |= _standing(path)
+        goes_on = report.values["status"] == Status.RUNNING
+        tell("watching ended; the run goes on" if goes_on else "watching ended")
+        return report.values, 0
+    return report.values, EXIT_CODES.get(report.values["status"], 0)
+
+
+def _standing(path: Path) -> dict[str, Any]:
+    """Return status and reason as the file has them now; nothing when it cannot be read."""
+    try:
+        with Session(path, locking=False) as session:
+            return {"status": str(session.status), "reason": session.reason}
+    except (InputError, StorageFault):
+        return {}
 
 
 class Report:

@@ -38,7 +38,7 @@ class CheckedFile:
     h5py raises for what cannot be read: wrap them in `reported`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, locking: bool = True) -> None:
         self.path = path
         try:
             with path.open("rb") as file:
@@ -57,9 +57,8 @@ class CheckedFile:
             )
         with reported(path, InputError, "opening the file (was it copied whole?)"):
             # Only an unfinished file is opened as such: HDF5 then takes its length on trust, and would read what a
-            # truncated file lacks as zeros. Nobody writes a finished file in place, and a lock held here would keep
-            # whoever takes the run up again from opening it.
-            self._file = _open_unfinished(path) if self.unfinished else h5py.File(path, "r", locking=False)
+            # truncated file lacks as zeros.
+            self._file = _open_unfinished(path) if self.unfinished else _open_finished(path, locking)
 
     def close(self) -> None:
         """Close the file."""
@@ -103,7 +102,7 @@ class CheckedFile:
     def _check_plain(self, dataset: h5py.Dataset, path: str) -> None:
         if dataset.is_virtual or dataset.external or dataset.id.get_create_plist().get_nfilters():
             raise ValueError(f"/{path} is virtual, external or filtered, which a session's never is")
-        itemsize = dataset.dtype.itemsize
+        itemsize = dataset.id.get_type().get_size()
         if dataset.chunks and np.prod(dataset.chunks, dtype=float) * itemsize > max(schema.CHUNK_BYTES, itemsize):
             raise ValueError(f"/{path} has chunks of {dataset.chunks} rows, larger than a session's")
 
@@ -165,6 +164,17 @@ class CheckedFile:
         return node
 
 
+def _open_finished(path: Path, locking: bool) -> h5py.File:
+    """Open a file that nobody writes. `locking` keeps others from writing it, where the system knows such locks."""
+    # None leaves it to HDF5 and its environment variable.
+    wanted, other = (None, False) if locking else (False, None)
+    try:
+        return h5py.File(path, "r", locking=wanted)
+    except OSError:
+        # All who have a file open in one process must agree.
+        return h5py.File(path, "r", locking=other)
+
+
 def _open_unfinished(path: Path) -> h5py.File:
     """Open a file for reading while it may be written (SWMR).
 
@@ -173,7 +183,6 @@ def _open_unfinished(path: Path) -> h5py.File:
     offer the function that sets this, so it is called by name.
     """
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    access.set_file_locking(False, True)
     # Not found on Windows, where names of libraries that a module uses are not seen through it.
     with contextlib.suppress(AttributeError, OSError):
         set_attempts = ctypes.CDLL(h5py.h5p.__file__).H5Pset_metadata_read_attempts

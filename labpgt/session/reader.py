@@ -19,6 +19,7 @@ from labpgt.session.checked import CheckedFile, reported
 from labpgt.session.provenance import process_runs
 
 _BLOCK_BYTES = 64 << 20
+_TIME_DTYPE = np.dtype([("time", "<f8")])
 _RECENT_S = 60.0
 """A run on another machine counts as running while its file is younger than this."""
 
@@ -35,6 +36,7 @@ class Session:
     """One recorded run: finished, crashed, or still going on in another process.
 
     The number of rows is as of the last `refresh()`, everything else as it is in the file now. A context manager.
+    A finished file cannot be opened for writing meanwhile, unless `locking` is false.
 
     Raises `InputError` for a file that is missing, is not a session, comes from a newer labpgt, is truncated, or does
     not hold what a session holds; `StorageFault` when something in it cannot be read later on.
@@ -63,9 +65,9 @@ class Session:
     planned_shots: int
     """Training shots if nothing ends the run early."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, locking: bool = True) -> None:
         self.path = Path(path)
-        self._file = CheckedFile(self.path)
+        self._file = CheckedFile(self.path, locking)
         try:
             with reported(self.path, InputError, "reading the session"):
                 self._check_identity()
@@ -134,21 +136,23 @@ class Session:
     def _length(self, path: str) -> int:
         """Return how many rows are there."""
         with self._file.dataset(path) as table:
-            return self._rows_there(table)
+            return self._rows_there(table, self._dtypes[path])
 
-    def _rows_there(self, table: h5py.Dataset) -> int:
+    def _rows_there(self, table: h5py.Dataset, dtype: np.dtype[np.void]) -> int:
         claimed = int(table.shape[0])
-        possible: int = self._file.size // table.dtype.itemsize
+        possible: int = self._file.size // dtype.itemsize
         if not self._file.unfinished:
             if claimed > possible:
                 raise ValueError(f"{table.name} claims {claimed} rows, more than the file can hold; it is damaged")
             return claimed
         # The last block of a run whose disk refused a write may be there in name only: as zeros, also in `time`.
         stop = min(claimed, possible)
-        block = schema.chunk_rows(table.dtype)
+        block = schema.chunk_rows(dtype)
         while stop:
             start = max(0, stop - block)
-            there = np.flatnonzero(table.fields("time")[start:stop])
+            times = np.empty(stop - start, _TIME_DTYPE)
+            table.read_direct(times, np.s_[start:stop])
+            there = np.flatnonzero(times["time"])
             if there.size:
                 return start + int(there[-1]) + 1
             stop = start
@@ -255,7 +259,10 @@ class Session:
         start, stop, _ = slice(start, stop).indices(self._lengths[path])
         doing = f"reading rows {start} to {stop} of /{path}"
         with reported(self.path, StorageFault, doing), self._file.dataset(path) as table:
-            rows: NDArray[np.void] = table[start : max(start, stop)]
+            # Indexing the table, h5py would take longer to find out what its rows are than to read them.
+            rows = np.empty(max(0, stop - start), self._dtypes[path])
+            if rows.size:
+                table.read_direct(rows, np.s_[start:stop])
             return rows
 
     def checkpoint(self) -> tuple[Cursor, NDArray[np.float32]] | None:
