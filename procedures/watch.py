@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -36,17 +37,16 @@ def watch(path: Path, console: Console, *, interval_s: float, wait: bool, resume
         console.print(message, highlight=False, markup=False, soft_wrap=True)
 
     report = Report(path)
-    # The newest row of each kind is all that there is to see, however many come between two looks.
-    events = follow(
-        path, interval_s=interval_s, tell=tell, wait=wait, resumed=resumed, shots=1, steps=1, epochs=_EPOCHS
-    )
     heading = f"watching {path}; Ctrl-C ends the watching, not the run"
-    try:
-        with _interruptible(), ConsoleWatcher(console, heading) as watcher:
-            for event in events:
-                watcher(event)
-                report(event)
-    except KeyboardInterrupt:
+    # The newest row of each kind is all that there is to see, however many come between two looks.
+    newest = {"shots": 1, "steps": 1, "epochs": _EPOCHS}
+    with _signals() as asked, ConsoleWatcher(console, heading) as watcher:
+        for event in follow(
+            path, interval_s=interval_s, stop=lambda: asked, tell=tell, wait=wait, resumed=resumed, **newest
+        ):
+            report(event)
+            watcher(event)
+    if asked and not report.ended:
         report.values |= _standing(path)
         goes_on = report.values["status"] == Status.RUNNING
         tell("watching ended; the run goes on" if goes_on else "watching ended")
@@ -68,6 +68,7 @@ class Report:
 
     def __init__(self, path: Path) -> None:
         self.values: dict[str, Any] = {"status": None, "reason": "", "session": str(path)}
+        self.ended = False
 
     def __call__(self, event: Event) -> None:
         """Take in one event."""
@@ -83,6 +84,7 @@ class Report:
                 self._take({name: float(event.row[name]) for name in losses})
                 self.values["epochs"] = int(event.row["epoch"]) + 1
             case RunStopped():
+                self.ended = True
                 self._take(event.results)
                 self.values |= {
                     "status": str(event.status),
@@ -119,13 +121,21 @@ def _beginning(started: RunStarted) -> dict[str, Any]:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let SIGTERM end the watching like Ctrl-C, so that the terminal is left in order; only the main thread can."""
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM, of which the second interrupts at once; only the main thread can."""
+    asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield asked
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
