@@ -1,14 +1,16 @@
 """Shows a run of another process on the terminal while it goes."""
 
 import signal
+import sys
 import threading
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import psutil
 from rich.console import Console
 
 from labpgt.errors import InputError, LabpgtError, RunAborted, StorageFault
@@ -30,12 +32,14 @@ _EPOCHS = 20
 def watch(path: Path, console: Console, *, interval_s: float, wait: bool, resumed: bool) -> tuple[dict[str, Any], int]:
     """Show a run until it ends, or until Ctrl-C or SIGTERM ends the watching; return how it stands and an exit code.
 
-    The run is never touched. See `labpgt.follow.follow` for the parameters and for what is raised.
+    The run is never touched, and comes first where the processor is short. The parameters, and what is raised, are
+    those of `labpgt.follow.follow`.
     """
 
     def tell(message: str) -> None:
         console.print(message, highlight=False, markup=False, soft_wrap=True)
 
+    give_way()
     report = Report(path)
     heading = f"watching {path}; Ctrl-C ends the watching, not the run"
     # The newest row of each kind is all that there is to see, however many come between two looks.
@@ -44,6 +48,8 @@ def watch(path: Path, console: Console, *, interval_s: float, wait: bool, resume
         for event in follow(
             path, interval_s=interval_s, stop=lambda: asked, tell=tell, wait=wait, resumed=resumed, **newest
         ):
+            if isinstance(event, EpochDone) and event.row["epoch"] > (report.values["epochs"] or 0):
+                tell("…")  # `labpgt show` lists them all
             report(event)
             watcher(event)
     if asked and not report.ended:
@@ -52,6 +58,14 @@ def watch(path: Path, console: Console, *, interval_s: float, wait: bool, resume
         tell("watching ended; the run goes on" if goes_on else "watching ended")
         return report.values, 0
     return report.values, EXIT_CODES.get(report.values["status"], 0)
+
+
+def give_way() -> None:
+    """Let the run, and everything else on this machine, go first."""
+    # Where that is not allowed, watching goes on as it is.
+    with suppress(psutil.Error, OSError):
+        process = psutil.Process()
+        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else max(process.nice(), 10))
 
 
 def _standing(path: Path) -> dict[str, Any]:

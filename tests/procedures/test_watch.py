@@ -12,6 +12,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 from rich.console import Console
 
@@ -25,6 +26,12 @@ from tests.runs import configured, record
 
 ROOT = Path(__file__).resolve().parents[2]
 CRASHED = ROOT / "tests" / "labpgt" / "sessions" / "schema-1-crashed.h5"
+
+
+@pytest.fixture(autouse=True)
+def no_way_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process must not slow down for the tests to come."""
+    monkeypatch.setattr("procedures.watch.give_way", lambda: None)
 
 
 @contextmanager
@@ -93,6 +100,7 @@ def test_ending_the_watching_does_not_end_the_run(name: str, labpgt: Labpgt, tmp
 def test_ending_the_watching_before_there_is_a_run(tmp_path: Path) -> None:
     with watching(tmp_path / "none.h5") as watcher:
         line(watcher, "not there yet")
+        assert psutil.Process(watcher.pid).nice() == max(psutil.Process().nice(), 10), "the run goes first"
         watcher.send_signal(signal.SIGINT)
         out, err = watcher.communicate(timeout=60)
     assert watcher.returncode == 0
@@ -143,6 +151,14 @@ def test_a_crashed_run_is_shown_as_far_as_it_went(labpgt: Labpgt) -> None:
         assert seen.json["train_loss"] == epochs["train_loss"][-1]
     shown = labpgt("watch", CRASHED)
     assert "status                      crashed" in shown.out
+
+
+def test_of_a_long_run_the_last_epochs_are_shown(labpgt: Labpgt, tmp_path: Path) -> None:
+    record(configured(training={"epochs": 25, "batch": 120}), tmp_path / "long.h5")
+    shown = labpgt("watch", tmp_path / "long.h5").err.splitlines()
+    first = shown.index("…") + 1
+    assert [said.partition(":")[0] for said in shown[first:]] == [f"epoch {i}" for i in range(6, 26)]
+    assert not [said for said in shown[:first] if said.startswith("epoch")]
 
 
 @pytest.mark.parametrize(
