@@ -103,6 +103,12 @@ class ConsoleWatcher:
             case RunStopped():
                 self._stop()
 
+    def hold(self) -> None:
+        """Show that the run stands still, until its next event."""
+        self._rate = 0.0
+        self._recent.clear()
+        self._show(description="waiting", figures=self._figures())
+
     def _stop(self) -> None:
         # Elsewhere it was not started, and would print an empty line.
         if self.console.is_terminal:

@@ -39,17 +39,24 @@ def watch(path: Path, console: Console, *, interval_s: float, wait: bool, resume
     def tell(message: str) -> None:
         console.print(message, highlight=False, markup=False, soft_wrap=True)
 
+    def hold(message: str) -> None:
+        watcher.hold()
+        tell(message)
+
     give_way()
     report = Report(path)
     heading = f"watching {path}; Ctrl-C ends the watching, not the run"
+    epochs = 0
     # The newest row of each kind is all that there is to see, however many come between two looks.
     newest = {"shots": 1, "steps": 1, "epochs": _EPOCHS}
     with _signals() as asked, ConsoleWatcher(console, heading) as watcher:
         for event in follow(
-            path, interval_s=interval_s, stop=lambda: asked, tell=tell, wait=wait, resumed=resumed, **newest
+            path, interval_s=interval_s, stop=lambda: asked, tell=hold, wait=wait, resumed=resumed, **newest
         ):
-            if isinstance(event, EpochDone) and event.row["epoch"] > (report.values["epochs"] or 0):
-                tell("…")  # `labpgt show` lists them all
+            if isinstance(event, EpochDone):
+                if event.row["epoch"] > epochs:
+                    tell("…")  # `labpgt show` lists them all
+                epochs = int(event.row["epoch"]) + 1
             report(event)
             watcher(event)
     if asked and not report.ended:
@@ -72,7 +79,7 @@ def _standing(path: Path) -> dict[str, Any]:
     """Return status and reason as the file has them now; nothing when it cannot be read."""
     try:
         with Session(path, locking=False) as session:
-            return {"status": str(session.status), "reason": session.reason}
+            return {"status": str(session.status), "reason": session.reason or None}
     except (InputError, StorageFault):
         return {}
 
@@ -81,7 +88,7 @@ class Report:
     """A subscriber that keeps where a run stands, as plain numbers and texts; what is not known is None."""
 
     def __init__(self, path: Path) -> None:
-        self.values: dict[str, Any] = {"status": None, "reason": "", "session": str(path)}
+        self.values: dict[str, Any] = {"status": None, "reason": None, "session": str(path)}
         self.ended = False
 
     def __call__(self, event: Event) -> None:

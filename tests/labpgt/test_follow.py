@@ -1,6 +1,5 @@
 """A run of another process, told from its file: what is told, in which order, and what is never told twice."""
 
-import os
 import signal
 import subprocess
 import sys

@@ -104,7 +104,7 @@ def test_ending_the_watching_before_there_is_a_run(tmp_path: Path) -> None:
         watcher.send_signal(signal.SIGINT)
         out, err = watcher.communicate(timeout=60)
     assert watcher.returncode == 0
-    assert json.loads(out) == {"status": None, "reason": "", "session": str(tmp_path / "none.h5")}
+    assert json.loads(out) == {"status": None, "reason": None, "session": str(tmp_path / "none.h5")}
     assert err == "watching ended\n"
 
 
@@ -214,6 +214,8 @@ def test_the_rate_is_the_runs_however_its_steps_come() -> None:
             row["shots"], row["time"], row["loss"] = shots, when, 0.0123
             watcher(StepDone(row))
             figures = watcher._figures()
+        watcher.hold()
+        assert watcher._figures() == "103000/200000, loss 0.0123"
     assert figures == "103000/200000, loss 0.0123, 100/s, 16:10 left"
 
 
