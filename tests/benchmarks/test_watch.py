@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LABPGT = [sys.executable, "-m", "procedures.cli"]
-PAIRS = 4
+PAIRS = 6
 EPOCHS = 90
 """Of 0.13 s each."""
 
