@@ -222,6 +222,53 @@ def show(file: SessionFile, as_json: Json = False) -> None:
 
 
 @app.command()
+def watch(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.h5", help="The run's session file; may be yet to come.", show_default=False)
+    ],
+    interval: Annotated[
+        float, typer.Option(min=0.01, max=60.0, metavar="SECONDS", help="Time between two looks at the file.")
+    ] = 0.2,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait for a file that is not there yet, or refuse it.")
+    ] = True,
+    follow_resume: Annotated[
+        bool,
+        typer.Option(
+            "--follow-resume", "-F", help="Go on after a crash, failure or abort, for the run may be resumed."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Watch a run that another process makes, from its session file, as it goes.
+
+    Shows what `labpgt train` shows in its own terminal. Start it before, during or after the run, as often as you
+    like: it only reads, and cannot slow or stop the run. It ends with the run, also with one that crashed.
+
+    Examples:
+
+    - `labpgt watch run.h5`
+
+    - `labpgt watch run.h5 --follow-resume --interval 2`
+
+    Ctrl-C ends the watching and never the run.
+    Exit codes: 0 the run ended in success, or you ended the watching; 1 the run failed or crashed; 2 bad input;
+    4 the run was aborted; 5 the file cannot be read.
+    """
+    from rich.console import Console
+
+    from procedures.console import print_summary
+    from procedures.watch import watch as watch_run
+
+    report, code = watch_run(file, Console(stderr=True), interval_s=interval, wait=wait, resumed=follow_resume)
+    if as_json:
+        _print_json(report)
+    elif report["status"] is not None:
+        print_summary(Console(), report)
+    raise typer.Exit(code)
+
+
+@app.command()
 def replay(
     file: SessionFile,
     verify: Annotated[

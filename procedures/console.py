@@ -1,14 +1,16 @@
 """What a person sees of a run on the terminal: a live line where there is a terminal, plain lines elsewhere."""
 
 import time
+from collections import deque
 from collections.abc import Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from labpgt.events import (
     EpochDone,
@@ -25,6 +27,12 @@ from labpgt.events import (
 
 PLAIN_INTERVAL_S = 10.0
 """Between progress lines where the output is not a terminal."""
+_PURPOSES = {int(purpose): purpose.name.lower() for purpose in Purpose}
+_LONGEST_S = 1e9
+_RATE_S = 30.0
+"""The shots per second are those of the steps since so long."""
+_RATE_STEP_S = 0.1
+"""Between two steps that are kept for it."""
 
 
 class ConsoleWatcher:
@@ -39,11 +47,8 @@ class ConsoleWatcher:
         self._planned = 0
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=12),
-            MofNCompleteColumn(),  # of an unknown number, too, while the device is calibrated
+            BarColumn(bar_width=8),  # so that all of it fits into 80 columns
             TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
             console=console,
             transient=True,
             # Nobody else prints during a run, and the process's streams are not this display's to replace.
@@ -51,8 +56,10 @@ class ConsoleWatcher:
             redirect_stderr=False,
         )
         self._task: TaskID | None = None
+        self._shots = 0
         self._rate = 0.0
-        self._first: tuple[float, int] | None = None
+        self._recent: deque[tuple[float, int]] = deque()
+        """When a step was done, and the training shots taken by then; oldest first."""
         self._last_line = time.monotonic()
         self._loss = float("nan")
         self._accuracy = float("nan")
@@ -87,7 +94,7 @@ class ConsoleWatcher:
                     f"from shot {event.shot} on"
                 )
             case ShotsTaken() if event.rows["purpose"][0] != Purpose.TRAIN:
-                purpose = Purpose(int(event.rows["purpose"][0])).name.lower()
+                purpose = _PURPOSES.get(int(event.rows["purpose"][0]), "measuring")
                 self._show(description=purpose, figures=self._figures())
             case Measured():
                 for line in measured_lines(event.values):
@@ -104,33 +111,48 @@ class ConsoleWatcher:
             case RunStopped():
                 self._stop()
 
+    def hold(self) -> None:
+        """Show that the run stands still, until its next event."""
+        self._rate = 0.0
+        self._recent.clear()
+        self._show(description="waiting", figures=self._figures())
+
     def _stop(self) -> None:
         # Elsewhere it was not started, and would print an empty line.
         if self.console.is_terminal:
             self._progress.stop()
 
     def _step(self, row: np.void) -> None:
-        now, shots = time.monotonic(), int(row["shots"])
-        if self._first is None:
-            self._first = (now, shots)
-        elif now > self._first[0]:
-            self._rate = (shots - self._first[1]) / (now - self._first[0])
+        shots = int(row["shots"])
+        self._measure_rate(float(row["time"]), shots)
         loss = float(row["loss"])
         self._loss = loss if self._loss != self._loss else 0.9 * self._loss + 0.1 * loss
+        self._shots = shots
         self._show(description="training", completed=shots, total=self._planned, figures=self._figures())
+        now = time.monotonic()
         if not self.console.is_terminal and now - self._last_line > PLAIN_INTERVAL_S:
             self._last_line = now
-            left = f", about {(self._planned - shots) / self._rate:.0f} s left" if self._rate else ""
-            self._say(f"{shots}/{self._planned} shots, {self._figures()}{left}")
+            self._say(f"shots {self._figures()}")
+
+    def _measure_rate(self, done: float, shots: int) -> None:
+        # By the run's clock: the steps of a run that is followed come in bursts, and after a pause when it was resumed.
+        while len(self._recent) > 1 and done - self._recent[0][0] > _RATE_S:
+            self._recent.popleft()
+        if not self._recent or done - self._recent[-1][0] > _RATE_STEP_S:
+            self._recent.append((done, shots))
+        began, before = self._recent[0]
+        if done > began:
+            self._rate = (shots - before) / (done - began)
 
     def _figures(self) -> str:
-        parts = []
+        parts = [f"{self._shots}/{self._planned}"] if self._shots else []
         if self._loss == self._loss:
             parts.append(f"loss {self._loss:.4f}")
         if self._accuracy == self._accuracy:
             parts.append(f"test {self._accuracy:.1%}")
         if self._rate:
-            parts.append(f"{self._rate:,.0f} shots/s")
+            left = round(min(max(0, self._planned - self._shots) / self._rate, _LONGEST_S))
+            parts.append(f"{self._rate:,.0f}/s, {str(timedelta(seconds=left)).removeprefix('0:')} left")
         return ", ".join(parts)
 
     def _show(self, **fields: Any) -> None:
@@ -154,7 +176,7 @@ def measured_lines(values: Mapping[str, float]) -> list[str]:
     if "delta" in values:
         lines.append(f"perturbation: delta {values['delta']:g}")
     lines.append(f"baseline: always predicting the class frequencies costs {values['prior_loss']:.4f}")
-    if "readout_only_loss" in values:
+    if "readout_only_test_accuracy" in values:  # the last of them: a run may have died between
         lines.append(
             f"baseline: a readout alone reaches training loss {values['readout_only_loss']:.4f}, test loss "
             f"{values['readout_only_test_loss']:.4f}, test accuracy {values['readout_only_test_accuracy']:.1%}"
@@ -166,7 +188,7 @@ def epoch_line(row: np.void) -> str:
     """Word one row of the epochs."""
     line = f"epoch {int(row['epoch']) + 1}: {int(row['shots'])} shots, training loss {float(row['train_loss']):.4f}"
     if row["test_loss"] == row["test_loss"]:
-        line += f", test loss {float(row['test_loss']):.4f}, test accuracy {float(row['test_accuracy']):.1%}"
+        line += f"; test loss {float(row['test_loss']):.4f}, accuracy {float(row['test_accuracy']):.1%}"
     return line
 
 

@@ -30,6 +30,10 @@ _ONE_OPEN = threading.RLock()
 process, in whatever file handles, for copies of the first one."""
 
 
+class NotReady(InputError):
+    """The file is there, and is no session yet: it may be one in a moment."""
+
+
 class Value(NamedTuple):
     """What stands in one small dataset. Its methods raise `ValueError` when it is something else."""
 
@@ -105,7 +109,7 @@ class CheckedFile:
         self.unfinished = bool(flags & _OPEN_FOR_SWMR)
         """Whether the file was not closed: somebody writes it, or died doing so."""
         if flags & _OPEN_FOR_WRITING and not self.unfinished:
-            raise InputError(
+            raise NotReady(
                 f"session {path} is being created just now, or its writer died before the first shot; "
                 "try again, and delete it if it stays so"
             )
@@ -158,7 +162,7 @@ class CheckedFile:
             raise ValueError(f"/{path} is virtual, external or filtered, which a session's never is")
         if dataset.shape is None:
             raise ValueError(f"/{path} holds no value")
-        itemsize = dataset.dtype.itemsize
+        itemsize = dataset.id.get_type().get_size()
         if dataset.chunks and np.prod(dataset.chunks, dtype=float) * itemsize > max(schema.CHUNK_BYTES, itemsize):
             raise ValueError(f"/{path} has chunks of {dataset.chunks} rows, larger than a session's")
 

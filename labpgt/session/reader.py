@@ -166,9 +166,10 @@ class Session:
         if self._checked:
             self._dtypes[schema.WARNINGS] = schema.WARNING_DTYPE
         self._keys = {path: table_key(self.run_id, path) for path in self._dtypes}
-        for path, dtype in self._dtypes.items():
+        self._stored = {path: stored_dtype(t) if self._checked else t for path, t in self._dtypes.items()}
+        for path, dtype in self._stored.items():
             with self._file.dataset(path) as table:
-                self._check_table(table, path, stored_dtype(dtype) if self._checked else dtype)
+                self._check_table(table, path, dtype)
         self._lengths = {path: self._length(path) for path in self._dtypes}
 
     def _check_table(self, table: h5py.Dataset, path: str, expected: np.dtype[np.void]) -> None:
@@ -186,22 +187,30 @@ class Session:
             return self._rows_there(table, path)
 
     def _rows_there(self, table: h5py.Dataset, path: str) -> int:
+        dtype = self._stored[path]
         claimed = int(table.shape[0])
-        possible: int = self._file.size // table.dtype.itemsize
+        possible: int = self._file.size // dtype.itemsize
         if not self._file.unfinished:
             if claimed > possible:
                 raise ValueError(f"{table.name} claims {claimed} rows, more than the file can hold; it is damaged")
             return claimed
         # The last block of a run whose disk refused a write, or whose machine lost power, may be there in name only.
         stop = min(claimed, possible)
-        block = schema.chunk_rows(table.dtype)
+        block = schema.chunk_rows(dtype)
         while stop:
             start = max(0, stop - block)
-            there = np.flatnonzero(self._whole_rows(table[start:stop], path, start))
+            there = np.flatnonzero(self._whole_rows(self._read(table, path, start, stop), path, start))
             if there.size:
                 return start + int(there[-1]) + 1
             stop = start
         return 0
+
+    def _read(self, table: h5py.Dataset, path: str, start: int, stop: int) -> NDArray[np.void]:
+        # Indexing the table, h5py would take longer to find out what its rows are than to read them.
+        rows = np.empty(stop - start, self._stored[path])
+        if rows.size:
+            table.read_direct(rows, np.s_[start:stop])
+        return rows
 
     def _whole_rows(self, rows: NDArray[np.void], path: str, first: int) -> NDArray[np.bool_]:
         if self._checked:
@@ -322,13 +331,32 @@ class Session:
         for start in range(0, end, rows):
             yield self.shots(start, min(start + rows, end))
 
-    def steps(self) -> NDArray[np.void]:
-        """Return one row of `labpgt.events.STEP_DTYPE` for each update of the parameters."""
-        return self._rows(schema.STEPS, 0, None)
+    @property
+    def n_steps(self) -> int:
+        """Rows that `steps` returns."""
+        return self._lengths[schema.STEPS]
 
-    def epochs(self) -> NDArray[np.void]:
-        """Return one row of `labpgt.events.EPOCH_DTYPE` for each pass through the training part."""
-        return self._rows(schema.EPOCHS, 0, None)
+    def steps(self, start: int = 0, stop: int | None = None) -> NDArray[np.void]:
+        """Return one row of `labpgt.events.STEP_DTYPE` for each update of the parameters, or some of them."""
+        return self._rows(schema.STEPS, start, stop)
+
+    @property
+    def n_epochs(self) -> int:
+        """Rows that `epochs` returns."""
+        return self._lengths[schema.EPOCHS]
+
+    def epochs(self, start: int = 0, stop: int | None = None) -> NDArray[np.void]:
+        """Return one row of `labpgt.events.EPOCH_DTYPE` for each pass through the training part, or some of them."""
+        return self._rows(schema.EPOCHS, start, stop)
+
+    @property
+    def n_parameters(self) -> int:
+        """Trainable parameters of the network."""
+        with (
+            reported(self.path, StorageFault, "counting the parameters"),
+            self._file.dataset(schema.CHECKPOINT_PARAMETERS) as parameters,
+        ):
+            return int(parameters.shape[-1])
 
     def to_xarray(self, shots: slice = slice(None)) -> "Dataset":
         """Return the session, or these shots of it, as an `xarray.Dataset`, with units and descriptions.
@@ -346,7 +374,7 @@ class Session:
         start, stop, _ = slice(start, stop).indices(self._lengths[path])
         doing = f"reading rows {start} to {stop} of /{path}"
         with reported(self.path, StorageFault, doing), self._file.dataset(path) as table:
-            rows: NDArray[np.void] = table[start : max(start, stop)]
+            rows = self._read(table, path, start, max(start, stop))
             if not self._checked:
                 return rows
             whole = self._whole_rows(rows, path, start)

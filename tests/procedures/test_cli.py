@@ -176,9 +176,10 @@ def test_wrong_usage_has_code_2(arguments: list[str], message: str, labpgt: Labp
 @pytest.mark.parametrize(
     ("command", "names"),
     [
-        ([], ["train", "show", "replay", "doctor", "labpgt train"]),
+        ([], ["train", "show", "watch", "replay", "doctor", "labpgt train"]),
         (["train"], ["CONFIG.toml", "--device", "--estimator", "--set", "--seed", "--out", "--json", "--print-config"]),
         (["show"], ["FILE.h5", "--json"]),
+        (["watch"], ["FILE.h5", "--interval", "--no-wait", "--follow-resume", "-F", "--json", "Exit codes"]),
         (["replay"], ["FILE.h5", "--verify", "--allow", "--json"]),
         (["doctor"], ["--json"]),
     ],
