@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+import platform
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,7 +16,7 @@ from filelock import FileLock, Timeout
 from labpgt.config import Config
 from labpgt.device import Reservoir
 from labpgt.errors import InputError
-from labpgt.events import RunResumed, RunStopped, Status, Subscriber
+from labpgt.events import Event, RunResumed, RunStopped, RunWarning, Status, Subscriber
 from labpgt.registry import make_device, registered
 from labpgt.replay import check_data
 from labpgt.resume import ResumedReservoir, check_settings, comparison, tolerance_of
@@ -66,8 +68,12 @@ def resume(
 
         def going_live(shot: int) -> None:
             went_live.append(RunResumed(time.time(), shot, len(recovery.tail)))
-            for told in told_all:
-                told(went_live[0])
+            events: list[Event] = [went_live[0]]
+            if tolerance:
+                events.append(RunWarning(_elsewhere(session, tolerance)))
+            for event in events:
+                for told in told_all:
+                    told(event)
 
         reservoir = ResumedReservoir(live, recovery, tolerance, going_live)
 
@@ -91,6 +97,15 @@ def resume(
         told_all = [comparison(recovery, tolerance), writer, *subscribers]
         last = conduct(reservoir, trainer_on, writer, told_all, stop)
     return Resumed(config, last, went_live[0] if went_live else None, tolerance)
+
+
+def _elsewhere(session: Session, tolerance: float) -> str:
+    recorded = session.provenance
+    return (
+        f"resumed on {platform.node()} with torch {version('torch')} and numpy {version('numpy')}; recorded on "
+        f"{recorded.get('host')} with torch {recorded.get('torch')} and numpy {recorded.get('numpy')}: drives and "
+        f"losses may differ by {tolerance:g} from those of a run that never stopped"
+    )
 
 
 def _check_resumable(session: Session) -> None:

@@ -17,7 +17,7 @@ from labpgt.config import Config
 from labpgt.device import Setting
 from labpgt.errors import DeviceFault, InputError, RunAborted, StorageFault
 from labpgt.events import Event, Purpose, RunResumed, ShotsTaken, Status, StepDone, Subscriber
-from labpgt.replay import ReplayMismatch, Verdict, replay
+from labpgt.replay import ELSEWHERE, ReplayMismatch, Verdict, replay
 from labpgt.session import Session, schema
 from labpgt.session.buffer import RowBuffer
 from labpgt.session.layout import crc_of
@@ -511,3 +511,17 @@ def test_where_open_files_cannot_be_renamed_as_on_windows(tmp_path: Path, monkey
     for module in ("disk", "writer"):
         monkeypatch.setattr(f"labpgt.session.{module}.RENAMES_OPEN_FILES", False)
     stopped_and_resumed(tmp_path, of_ring(epochs=2), steps=10)
+
+
+def test_elsewhere_it_goes_on_within_a_tolerance_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.h5"
+    record(of_ring({"checkpoint_shots": 200}, epochs=2), path, steps=10)
+    monkeypatch.setattr("platform.node", lambda: "elsewhere")
+    # An unfinished run of another machine counts as going on while its file is fresh; this one says that it ended.
+    done = resume(path)
+    assert done.tolerance == ELSEWHERE
+    with Session(path) as session:
+        assert session.status is Status.SUCCESS
+        assert any(text.startswith("resumed on elsewhere with torch") for text in session.warnings)
+        assert session.resumptions[0].provenance["host"] == "elsewhere"
+        assert session.provenance["host"] != "elsewhere"

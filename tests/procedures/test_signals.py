@@ -32,17 +32,18 @@ def whole_pairs(session: Session) -> int:
     return len(training)
 
 
-@pytest.mark.parametrize(("name", "reason"), [("SIGINT", "Ctrl-C"), ("SIGTERM", "SIGTERM")])
+@pytest.mark.parametrize(("name", "reason"), [("SIGINT", "Ctrl-C"), ("SIGTERM", "SIGTERM"), ("SIGHUP", "SIGHUP")])
 def test_one_signal_ends_the_run_after_the_step(
     name: str, reason: str, labpgt: Labpgt, bench: Path, tmp_path: Path
 ) -> None:
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    listened = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = [signal.getsignal(number) for number in listened]
     done = labpgt("train", bench, *AT_SHOT, f'device.signals=["{name}"]', "--out", "run.h5", "--json")
     assert done.code == 4
     report = done.json
     assert (report["status"], report["reason"]) == ("aborted", reason)
     assert (tmp_path / "log").read_text().split() == ["open", "safe", "close"]
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert [signal.getsignal(number) for number in listened] == handlers
     with Session(Path("run.h5")) as session:
         assert (session.status, session.reason) == (Status.ABORTED, reason)
         assert session.parameters_sha256 == report["parameters_sha256"]
@@ -53,6 +54,15 @@ def test_one_signal_ends_the_run_after_the_step(
     replayed = labpgt("replay", "run.h5", "--verify", "--json")
     assert replayed.code == 0
     assert (replayed.json["shots"], replayed.json["parameter_hashes"]) == (taken, 1)
+
+
+def test_nohup_is_respected(labpgt: Labpgt, bench: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        done = labpgt("train", bench, *AT_SHOT, 'device.signals=["SIGHUP"]', "--out", "run.h5", "--json")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (done.code, done.json["status"]) == (0, "success")
 
 
 @pytest.mark.parametrize("impatient", ["false", "true"])
