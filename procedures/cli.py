@@ -102,7 +102,7 @@ def train(
 
     - `labpgt train --print-config > mine.toml`
 
-    Ctrl-C ends the run after the step in hand; twice, at once. Either way the file is whole and the device safe.
+    Ctrl-C ends the run after the device call in hand; twice, at once. Either way the file is whole and the device safe.
     Exit codes: 0 done, 2 bad input, 3 device fault, 4 aborted, 5 storage fault.
     """
     from labpgt.config import load_config, to_toml

@@ -85,7 +85,7 @@ TRAIN = {
     CSV + "nan.csv": 'nan.csv, line 7, column "height": "nan"',
     CSV + "inf.csv": 'inf.csv, line 7, column "height": "1e999"',
     CSV + "words.csv --set task.target=colour": 'task.target = "colour": no such column in',
-    "--out {inputs}/there.h5": "there.h5 exists already; choose another --out or delete it",
+    "--out {inputs}/there.h5": "there.h5 exists already; choose another --out, or go on with it: labpgt resume",
     "--out {inputs}/there.h5/run.h5": "there.h5 is not a folder; choose another --out",
 }
 """Options of `labpgt train`, and what is said about them."""
