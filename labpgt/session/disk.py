@@ -27,7 +27,9 @@ def check_creatable(path: Path) -> None:
     folder = path.parent
     try:
         if path.is_symlink() or path.exists():
-            raise InputError(f"session file {path} exists already; choose another --out, or go on with it: labpgt resume")
+            raise InputError(
+                f"session file {path} exists already; choose another --out, or go on with it: labpgt resume"
+            )
         # What is missing is made when the run starts: input that is refused meanwhile leaves nothing behind.
         while not folder.exists():
             folder = folder.parent

@@ -306,7 +306,9 @@ def test_nothing_is_on_disk_before_the_run_starts(tmp_path: Path) -> None:
 
 def test_existing_output_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.h5").write_text("precious")
-    with pytest.raises(InputError, match=r"run\.h5 exists already; choose another --out, or go on with it: labpgt resume"):
+    with pytest.raises(
+        InputError, match=r"run\.h5 exists already; choose another --out, or go on with it: labpgt resume"
+    ):
         SessionWriter(tmp_path / "run.h5")
     (tmp_path / "link.h5").symlink_to(tmp_path / "nowhere")
     with pytest.raises(InputError, match="exists already"):
