@@ -10,7 +10,7 @@ from labpgt.device import Setting
 from labpgt.errors import StorageFault
 from labpgt.events import EPOCH_DTYPE, RESULTS, STEP_DTYPE, RunStarted, Status, shot_dtype
 from labpgt.session import schema
-from labpgt.session.checksum import CRC_DTYPE, raw, stored_dtype, values_crc
+from labpgt.session.checksum import CRC_DTYPE, lengths_crc, raw, stored_dtype, table_key, values_crc
 from labpgt.session.reader import Resumption
 
 
@@ -67,7 +67,8 @@ def lay_out(
         (schema.STATE_CRC, schema.STATE),
         (schema.RESULTS_CRC, result_paths()),
     ):
-        file[path] = CRC_DTYPE.type(crc_of(file, values))
+        file[path] = CRC_DTYPE.type(crc_of(file, path, values))
+    file[schema.LENGTHS_CRC] = CRC_DTYPE.type(lengths_crc({}, table_key(run_id, schema.LENGTHS_CRC)))
 
 
 def table_dtypes(symbols: int, nodes: int) -> dict[str, np.dtype[np.void]]:
@@ -85,9 +86,22 @@ def result_paths() -> list[str]:
     return [f"{schema.RESULTS}/{name}" for name in RESULTS]
 
 
-def crc_of(file: h5py.File, paths: Iterable[str]) -> int:
-    """Return the checksum of values as they stand in the file now."""
-    return values_crc((path, raw(file[path]), file[path].attrs.get("units", "")) for path in paths)
+def crc_of(file: h5py.File, place: str, paths: Iterable[str]) -> int:
+    """Return the checksum, to be kept at `place`, of values as they stand in the file now."""
+    values = ((path, raw(file[path]), file[path].attrs.get("units", "")) for path in paths)
+    return values_crc(values, table_key(run_of(file), place))
+
+
+def seal(file: h5py.File) -> None:
+    """Note how long the tables are, before the file is closed."""
+    lengths = {path: file[path].shape[0] for path in schema.TABLES}
+    file[schema.LENGTHS_CRC][()] = lengths_crc(lengths, table_key(run_of(file), schema.LENGTHS_CRC))
+
+
+def run_of(file: h5py.File) -> str:
+    """Return the identifier of the run."""
+    run_id: str = file[schema.RUN_ID][()].decode()
+    return run_id
 
 
 def _constants(file: h5py.File) -> list[str]:

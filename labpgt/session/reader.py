@@ -16,7 +16,16 @@ from labpgt.errors import InputError, StorageFault
 from labpgt.events import EPOCH_DTYPE, RESULTS, STEP_DTYPE, Status, shot_dtype
 from labpgt.session import schema
 from labpgt.session.checked import CheckedFile, Value, reported
-from labpgt.session.checksum import CRC_DTYPE, checkpoint_crc, matching, split, stored_dtype, table_key, values_crc
+from labpgt.session.checksum import (
+    CRC_DTYPE,
+    checkpoint_crc,
+    lengths_crc,
+    matching,
+    split,
+    stored_dtype,
+    table_key,
+    values_crc,
+)
 from labpgt.session.provenance import process_runs
 
 _BLOCK_BYTES = 64 << 20
@@ -127,9 +136,9 @@ class Session:
         paths = [path for path in schema.CONSTANTS if self._checked or path != schema.RUN_ID]
         paths += (leaf for group in groups for leaf in file.leaves(group))
         values = {path: file.read(path) for path in paths}
+        self.run_id = values[schema.RUN_ID].text() if self._checked else ""
         if self._checked:
             self._compare(values.values(), schema.CONSTANTS_CRC, "configuration, settings and provenance")
-        self.run_id = values[schema.RUN_ID].text() if self._checked else ""
         self.start_time = values[schema.START_TIME].text()
         self.configuration = values[schema.CONFIGURATION].text()
         self.provenance = {name: value.text() for name, value in _inside(values, schema.PROVENANCE)}
@@ -147,10 +156,15 @@ class Session:
         self.resumptions = [_resumption(values, f"{schema.RESUMPTIONS}/{name}") for name in names]
 
     def _compare(self, values: Iterable[Value], crc_path: str, what: str) -> None:
-        computed = values_crc((value.path, value.array, value.units) for value in values)
-        recorded = int(self._file.array(crc_path, CRC_DTYPE))
-        if computed != recorded:
+        computed = values_crc(((value.path, value.array, value.units) for value in values), self._key(crc_path))
+        if computed != self._recorded_crc(crc_path):
             raise _Mismatch(f"{what} do not match their checksum; the file is damaged, take it from a backup")
+
+    def _recorded_crc(self, path: str) -> int:
+        return int(self._file.array(path, CRC_DTYPE))
+
+    def _key(self, place: str) -> int:
+        return table_key(self.run_id, place)
 
     def _read_tables(self) -> None:
         if self.symbols < 1 or self.nodes < 1:
@@ -162,11 +176,19 @@ class Session:
         }
         if self._checked:
             self._dtypes[schema.WARNINGS] = schema.WARNING_DTYPE
-        self._keys = {path: table_key(self.run_id, path) for path in self._dtypes}
+        self._keys = {path: self._key(path) for path in self._dtypes}
         for path, dtype in self._dtypes.items():
             with self._file.dataset(path) as table:
                 self._check_table(table, path, stored_dtype(dtype) if self._checked else dtype)
         self._lengths = {path: self._length(path) for path in self._dtypes}
+        if self._checked and not self._file.unfinished:
+            self._check_lengths()
+
+    def _check_lengths(self) -> None:
+        """Check that a closed file is as long as it was then, or was never closed by its writer."""
+        key, recorded = self._key(schema.LENGTHS_CRC), self._recorded_crc(schema.LENGTHS_CRC)
+        if recorded not in (lengths_crc(self._lengths, key), lengths_crc({}, key)):
+            raise ValueError("the tables are not as long as they were; the file is damaged, take it from a backup")
 
     def _check_table(self, table: h5py.Dataset, path: str, expected: np.dtype[np.void]) -> None:
         if table.ndim != 1 or table.dtype.names != expected.names:
@@ -262,15 +284,16 @@ class Session:
 
     def _live(self, paths: Callable[[], Iterable[str]], crc_path: str, what: str) -> list[Value]:
         """Read values that a running run may change at this moment, until they match their checksum."""
-        deadline = time.monotonic() + (_LIVE_S if self._file.unfinished else 0.0)
+        deadline = time.monotonic() + _LIVE_S
         while True:
+            changing = self._file.unfinished and self._writer_lives() and time.monotonic() < deadline
             values = [self._file.read(path) for path in paths()]
             try:
                 if self._checked:
                     self._compare(values, crc_path, what)
                 return values
             except _Mismatch:
-                if time.monotonic() > deadline:
+                if not changing:
                     raise
                 time.sleep(_LIVE_PAUSE_S)
 
@@ -369,13 +392,16 @@ class Session:
                         continue
                     arrays = self._checkpoint_arrays(slot)
                     # The writer may have come round to this slot in the meantime.
-                    if self._cursors()[slot] == cursors[slot] and (
-                        not self._checked or cursors["crc32"][slot] == checkpoint_crc(cursor, arrays)
-                    ):
+                    if self._cursors()[slot] == cursors[slot] and self._whole(cursors[slot], cursor, arrays):
                         return cursor, arrays
                 if (self._cursors() == cursors).all():
                     break
         return None
+
+    def _whole(self, stored: np.void, cursor: Cursor, arrays: Mapping[str, NDArray[Any]]) -> bool:
+        if not self._checked:
+            return True
+        return int(stored["crc32"]) == checkpoint_crc(cursor, arrays, self._key(schema.CHECKPOINTS))
 
     def _checkpoint_arrays(self, slot: int) -> dict[str, NDArray[Any]]:
         path = schema.CHECKPOINT_PARAMETERS

@@ -60,6 +60,8 @@ CHECKSUMS = "entry/checksums"
 CONSTANTS_CRC = "entry/checksums/constants"
 STATE_CRC = "entry/checksums/state"
 RESULTS_CRC = "entry/checksums/results"
+LENGTHS_CRC = "entry/checksums/lengths"
+"""Of the numbers of rows, once the file is closed: HDF5 cannot tell an older list of chunks from the last one."""
 LEARNING_CURVE = "entry/learning_curve"
 
 CURVE = {

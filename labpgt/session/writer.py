@@ -41,7 +41,7 @@ from labpgt.session.disk import (
     part_path,
     put_in_place,
 )
-from labpgt.session.layout import crc_of, lay_out, result_paths, table_dtypes
+from labpgt.session.layout import crc_of, lay_out, result_paths, run_of, seal, table_dtypes
 from labpgt.session.provenance import provenance
 from labpgt.session.recovery import Recovery, write_checkpoint
 
@@ -160,7 +160,7 @@ class SessionWriter:
         self._part = part_path(self.path)
         try:
             file = self._create(event, self._part) if self._recovery is None else self._recovery.copy(event, self._part)
-            run_id = file[schema.RUN_ID][()].decode()
+            run_id = run_of(file)
             for name, dtype in table_dtypes(event.symbols, event.nodes).items():
                 key = table_key(run_id, name)
                 self._buffers[name] = RowBuffer(file[name], dtype, self.flush_shots, key)
@@ -304,7 +304,7 @@ class SessionWriter:
             )
         for name, value in values.items():
             file[f"{schema.RESULTS}/{name}"][()] = value
-        file[schema.RESULTS_CRC][()] = crc_of(file, result_paths())
+        file[schema.RESULTS_CRC][()] = crc_of(file, schema.RESULTS_CRC, result_paths())
 
     def _stop(self, file: h5py.File, event: RunStopped) -> None:
         if self._part is not None:
@@ -318,7 +318,7 @@ class SessionWriter:
         _overwrite(file, schema.REASON, event.reason, schema.REASON_BYTES)
         _overwrite(file, schema.END_TIME, schema.iso_time(event.time), schema.TIME_BYTES)
         _overwrite(file, schema.STATUS, event.status, schema.STATUS_BYTES)
-        file[schema.STATE_CRC][()] = crc_of(file, schema.STATE)
+        file[schema.STATE_CRC][()] = crc_of(file, schema.STATE_CRC, schema.STATE)
         self._sync(file)
 
     def _discard(self) -> None:
@@ -342,8 +342,9 @@ class SessionWriter:
                 _overwrite(file, schema.REASON, str(self._fault), schema.REASON_BYTES)
                 _overwrite(file, schema.STATUS, Status.FAILED, schema.STATUS_BYTES)
             _overwrite(file, schema.END_TIME, schema.iso_time(time.time()), schema.TIME_BYTES)
-            file[schema.STATE_CRC][()] = crc_of(file, schema.STATE)
+            file[schema.STATE_CRC][()] = crc_of(file, schema.STATE_CRC, schema.STATE)
             file.flush()
+        seal(file)
         rescued = close_durably(file, self.path)
         self._file = None
         if deleted:
