@@ -251,7 +251,7 @@ class Comparison:
             recorded = self._epochs[epoch - self._first_epoch :][:1]
             for row in recorded:
                 computed = event.row["parameters_sha256"].item().decode()
-                _compare_hash(f"after epoch {epoch + 1}", computed, row["parameters_sha256"].decode())
+                _compare_hash(f"after epoch {epoch + 1}", computed, row["parameters_sha256"].decode("utf-8", "replace"))
                 self.hashes += 1
             _compare_record(f"epoch {epoch + 1}", event.row, recorded)
 

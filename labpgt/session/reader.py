@@ -124,9 +124,10 @@ class Session:
         if definition != schema.DEFINITION_NAME:
             raise InputError(f"{self.path} is an HDF5 file but not a session; give one that labpgt has written")
         if not 1 <= self.schema_version <= schema.SCHEMA_VERSION:
+            todo = "update labpgt" if self.schema_version > 0 else "no labpgt has written that: take it from a backup"
             raise InputError(
                 f"session {self.path} has schema version {self.schema_version}, this labpgt reads 1 to "
-                f"{schema.SCHEMA_VERSION}; update labpgt"
+                f"{schema.SCHEMA_VERSION}; {todo}"
             )
         self._checked = self.schema_version >= schema.CHECKSUMS_SINCE
 
@@ -135,7 +136,7 @@ class Session:
         groups = [group for group in schema.CONSTANT_GROUPS if self._checked or group != schema.RESUMPTIONS]
         paths = [path for path in schema.CONSTANTS if self._checked or path != schema.RUN_ID]
         paths += (leaf for group in groups for leaf in file.leaves(group))
-        values = {path: file.read(path) for path in paths}
+        values = {value.path: value for value in file.read_all(paths)}
         self.run_id = values[schema.RUN_ID].text() if self._checked else ""
         if self._checked:
             self._compare(values.values(), schema.CONSTANTS_CRC, "configuration, settings and provenance")
@@ -287,7 +288,7 @@ class Session:
         deadline = time.monotonic() + _LIVE_S
         while True:
             changing = self._file.unfinished and self._writer_lives() and time.monotonic() < deadline
-            values = [self._file.read(path) for path in paths()]
+            values = self._file.read_all(paths())
             try:
                 if self._checked:
                     self._compare(values, crc_path, what)
@@ -368,9 +369,9 @@ class Session:
 
         def recorded(cursor: Cursor) -> bool:
             return (
-                self._lengths[schema.SHOTS] >= cursor.shot
-                and self._lengths[schema.STEPS] > cursor.step
-                and self._lengths[schema.EPOCHS] > cursor.epoch
+                0 <= cursor.shot <= self._lengths[schema.SHOTS]
+                and -1 <= cursor.step < self._lengths[schema.STEPS]
+                and -1 <= cursor.epoch < self._lengths[schema.EPOCHS]
             )
 
         found = self._newest(recorded)
@@ -408,6 +409,8 @@ class Session:
         arrays = {path: self._file.array(path, np.dtype(np.float32), 2)[slot]}
         for path in self._file.leaves(schema.CHECKPOINT_STATE) if self._checked else ():
             arrays[path] = self._file.slot(path, slot)
+            if sum(array.nbytes for array in arrays.values()) > self._file.size:
+                raise ValueError(f"/{schema.CHECKPOINTS} claims more than the file can hold")
         return arrays
 
     def _cursors(self) -> NDArray[Any]:
