@@ -24,12 +24,9 @@ def trusted_configuration(session: Session, allowed: Sequence[str]) -> Config:
     """
     with reported(session.path, InputError, "reading its configuration"):
         config = from_toml_text(session.configuration)
-    if config.task.path is not None:
-        data = Path(config.task.path).expanduser()
-        if data.exists() and not data.is_file():
-            raise InputError(
-                f"{session.path}: its task.path = {config.task.path!r} is not a file here; give the same data"
-            )
+        if config.task.path is not None and not Path(config.task.path).expanduser().is_file():
+            # A device or a pipe is not read, for that may never end.
+            raise ValueError(f"task.path = {config.task.path!r} is not a file here; give the same data")
     for key in ("pre", "readout"):
         named = getattr(config.network, key)
         if named is not None and named not in allowed:

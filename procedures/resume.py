@@ -19,6 +19,7 @@ from labpgt.registry import make_device, registered
 from labpgt.replay import check_data
 from labpgt.resume import ResumedReservoir, check_settings, comparison, tolerance_of
 from labpgt.session import Recovery, Session, SessionWriter
+from labpgt.session.checked import reported
 from labpgt.shots import device_errors
 from labpgt.tasks import load_dataset
 from labpgt.training import Trainer
@@ -82,7 +83,8 @@ def resume(
                 )
             trainer = Trainer(config, reservoir, dataset)
             if recovery.state is not None:
-                trainer.restore(recovery.state)
+                with reported(path, InputError, "going on from its checkpoint"):
+                    trainer.restore(recovery.state)
             return trainer
 
         settings = config.session
