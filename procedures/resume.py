@@ -19,7 +19,6 @@ from labpgt.registry import make_device, registered
 from labpgt.replay import check_data
 from labpgt.resume import ResumedReservoir, check_settings, comparison, tolerance_of
 from labpgt.session import Recovery, Session, SessionWriter
-from labpgt.session.checked import reported
 from labpgt.shots import device_errors
 from labpgt.tasks import load_dataset
 from labpgt.training import Trainer
@@ -83,8 +82,10 @@ def resume(
                 )
             trainer = Trainer(config, reservoir, dataset)
             if recovery.state is not None:
-                with reported(path, InputError, "going on from its checkpoint"):
+                try:
                     trainer.restore(recovery.state)
+                except Exception as error:
+                    raise InputError(f"session {path}: going on from its checkpoint failed: {error}") from error
             return trainer
 
         settings = config.session

@@ -354,6 +354,16 @@ class Session:
                 )
             return split(rows, self._dtypes[path])
 
+    @property
+    def n_parameters(self) -> int:
+        """Parameters of the trained network."""
+        with (
+            reported(self.path, StorageFault, "reading the number of parameters"),
+            self._file.dataset(schema.CHECKPOINT_PARAMETERS) as parameters,
+        ):
+            _, count = parameters.shape
+            return int(count)
+
     def checkpoint(self) -> tuple[Cursor, NDArray[np.float32]] | None:
         """Return the newest whole checkpoint: where it was taken, and the parameters (n,). None before the first."""
         found = self._newest(lambda cursor: True)
