@@ -289,5 +289,10 @@ def reported(path: Path, kind: type[LabpgtError], doing: str) -> Iterator[None]:
         yield
     except LabpgtError:
         raise
+    except (OSError, KeyError, RuntimeError) as error:  # what h5py makes of HDF5's errors
+        said = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise kind(
+            f"session {path}: {doing} failed: {said}. The file or its disk is damaged; take it from a backup"
+        ) from error
     except Exception as error:
         raise kind(f"session {path}: {doing} failed: {error}") from error

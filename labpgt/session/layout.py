@@ -62,13 +62,13 @@ def lay_out(
     _checkpoints(file, started)
     _learning_curve(file)
     _group(file, schema.CHECKSUMS, "NXcollection")
+    file[schema.LENGTHS_CRC] = CRC_DTYPE.type(lengths_crc({}, table_key(run_id, schema.LENGTHS_CRC)))
     for path, values in (
         (schema.CONSTANTS_CRC, _constants(file)),
-        (schema.STATE_CRC, schema.STATE),
         (schema.RESULTS_CRC, result_paths()),
+        (schema.STATE_CRC, schema.STATE_CHAIN),
     ):
         file[path] = CRC_DTYPE.type(crc_of(file, path, values))
-    file[schema.LENGTHS_CRC] = CRC_DTYPE.type(lengths_crc({}, table_key(run_id, schema.LENGTHS_CRC)))
 
 
 def table_dtypes(symbols: int, nodes: int) -> dict[str, np.dtype[np.void]]:
@@ -92,10 +92,13 @@ def crc_of(file: h5py.File, place: str, paths: Iterable[str]) -> int:
     return values_crc(values, table_key(run_of(file), place))
 
 
-def seal(file: h5py.File) -> None:
-    """Note how long the tables are, before the file is closed."""
-    lengths = {path: file[path].shape[0] for path in schema.TABLES}
-    file[schema.LENGTHS_CRC][()] = lengths_crc(lengths, table_key(run_of(file), schema.LENGTHS_CRC))
+def sum_up(file: h5py.File, *, ended: bool) -> None:
+    """Write the checksums of results and state as they are now, and once the run has ended of how long tables are."""
+    file[schema.RESULTS_CRC][()] = crc_of(file, schema.RESULTS_CRC, result_paths())
+    if ended:
+        lengths = {path: file[path].shape[0] for path in schema.TABLES}
+        file[schema.LENGTHS_CRC][()] = lengths_crc(lengths, table_key(run_of(file), schema.LENGTHS_CRC))
+    file[schema.STATE_CRC][()] = crc_of(file, schema.STATE_CRC, schema.STATE_CHAIN)
 
 
 def run_of(file: h5py.File) -> str:

@@ -186,9 +186,11 @@ class Session:
             self._check_lengths()
 
     def _check_lengths(self) -> None:
-        """Check that a closed file is as long as it was then, or was never closed by its writer."""
+        """Check that a closed file is as long as it was when the run ended."""
         key, recorded = self._key(schema.LENGTHS_CRC), self._recorded_crc(schema.LENGTHS_CRC)
-        if recorded not in (lengths_crc(self._lengths, key), lengths_crc({}, key)):
+        if recorded == lengths_crc({}, key) and not self._state()[schema.END_TIME]:
+            return  # closed by HDF5, when a process left without closing its writer
+        if recorded != lengths_crc(self._lengths, key):
             raise ValueError("the tables are not as long as they were; the file is damaged, take it from a backup")
 
     def _check_table(self, table: h5py.Dataset, path: str, expected: np.dtype[np.void]) -> None:
@@ -215,12 +217,15 @@ class Session:
         # The last block of a run whose disk refused a write, or whose machine lost power, may be there in name only.
         stop = min(claimed, possible)
         block = schema.chunk_rows(table.dtype)
+        searched = False
         while stop:
             start = max(0, stop - block)
             there = np.flatnonzero(self._whole_rows(table[start:stop], path, start))
             if there.size:
                 return start + int(there[-1]) + 1
-            stop = start
+            # A file may claim to be long at no cost.
+            stop = start if searched else min(start, table.id.get_num_chunks() * table.chunks[0])
+            searched = True
         return 0
 
     def _whole_rows(self, rows: NDArray[np.void], path: str, first: int) -> NDArray[np.bool_]:
@@ -272,13 +277,16 @@ class Session:
 
     def _state(self) -> dict[str, str]:
         """Return the texts that change while a run goes on."""
-        return {value.path: value.text() for value in self._live(lambda: schema.STATE, schema.STATE_CRC, "status")}
+        paths = schema.STATE_CHAIN if self._checked else schema.STATE
+        values = self._live(lambda: paths, schema.STATE_CRC, "the status and what goes with it")
+        return {value.path: value.text() for value in values if value.path in schema.STATE}
 
     @property
     def results(self) -> dict[str, float]:
         """What the run has measured so far; the keys are those of `labpgt.events.RESULTS`."""
         with reported(self.path, StorageFault, "reading the results"):
             read = self._live(lambda: self._file.leaves(schema.RESULTS), schema.RESULTS_CRC, "results")
+            self._state()  # has a checksum of the results' checksum: these may be older ones
             values = {value.path.removeprefix(f"{schema.RESULTS}/"): value for value in read}
             known = {name: values[name].number() for name in RESULTS if name in values}
         return {name: value for name, value in known.items() if not np.isnan(value)}

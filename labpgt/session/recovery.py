@@ -24,7 +24,7 @@ from labpgt.session import schema
 from labpgt.session.buffer import RowBuffer
 from labpgt.session.checksum import checkpoint_crc, table_key
 from labpgt.session.disk import check_space, close_durably
-from labpgt.session.layout import crc_of, lay_out, result_paths, run_of, seal, table_dtypes
+from labpgt.session.layout import lay_out, run_of, sum_up, table_dtypes
 from labpgt.session.provenance import provenance
 from labpgt.session.reader import Cursor, Resumption, Session
 
@@ -146,8 +146,7 @@ class Recovery:
             write_checkpoint(file, 0, Checkpoint(*cursor, parameters, state))
             for name in state["results"].dtype.names or ():
                 file[f"{schema.RESULTS}/{name}"][()] = state["results"][name]
-            file[schema.RESULTS_CRC][()] = crc_of(file, schema.RESULTS_CRC, result_paths())
-        seal(file)
+            sum_up(file, ended=False)
 
     def _verify(self, copy: Session) -> None:
         same = all(

@@ -41,7 +41,7 @@ from labpgt.session.disk import (
     part_path,
     put_in_place,
 )
-from labpgt.session.layout import crc_of, lay_out, result_paths, run_of, seal, table_dtypes
+from labpgt.session.layout import lay_out, run_of, sum_up, table_dtypes
 from labpgt.session.provenance import provenance
 from labpgt.session.recovery import Recovery, write_checkpoint
 
@@ -214,6 +214,7 @@ class SessionWriter:
                 self._keep(file, event)
             case Measured():
                 self._measured(file, event.values)
+                sum_up(file, ended=False)
                 self._flush()
             case RunWarning():
                 message = schema.encode(event.message, schema.WARNING_DTYPE["message"].itemsize)
@@ -304,7 +305,6 @@ class SessionWriter:
             )
         for name, value in values.items():
             file[f"{schema.RESULTS}/{name}"][()] = value
-        file[schema.RESULTS_CRC][()] = crc_of(file, schema.RESULTS_CRC, result_paths())
 
     def _stop(self, file: h5py.File, event: RunStopped) -> None:
         if self._part is not None:
@@ -318,7 +318,7 @@ class SessionWriter:
         _overwrite(file, schema.REASON, event.reason, schema.REASON_BYTES)
         _overwrite(file, schema.END_TIME, schema.iso_time(event.time), schema.TIME_BYTES)
         _overwrite(file, schema.STATUS, event.status, schema.STATUS_BYTES)
-        file[schema.STATE_CRC][()] = crc_of(file, schema.STATE_CRC, schema.STATE)
+        sum_up(file, ended=True)
         self._sync(file)
 
     def _discard(self) -> None:
@@ -342,9 +342,8 @@ class SessionWriter:
                 _overwrite(file, schema.REASON, str(self._fault), schema.REASON_BYTES)
                 _overwrite(file, schema.STATUS, Status.FAILED, schema.STATUS_BYTES)
             _overwrite(file, schema.END_TIME, schema.iso_time(time.time()), schema.TIME_BYTES)
-            file[schema.STATE_CRC][()] = crc_of(file, schema.STATE_CRC, schema.STATE)
+            sum_up(file, ended=True)
             file.flush()
-        seal(file)
         rescued = close_durably(file, self.path)
         self._file = None
         if deleted:
