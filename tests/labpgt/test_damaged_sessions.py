@@ -15,9 +15,10 @@ import pytest
 from rich.console import Console
 
 from labpgt.errors import InputError, LabpgtError, StorageFault
+from labpgt.events import Status
 from labpgt.session import Session, schema
 from labpgt.session.checksum import checkpoint_crc, lengths_crc, matching, row_crcs, split, table_key
-from labpgt.session.layout import crc_of, run_of
+from labpgt.session.layout import crc_of, run_of, sum_up
 from procedures.replay import replay_session
 from procedures.resume import resume
 from procedures.show import describe
@@ -26,7 +27,7 @@ from tests.damage import KINDS, SAMPLES, STRANGERS, config, make_sessions, nth, 
 from tests.damage_judge import BAD, age, examine, reference
 from tests.runs import record
 
-DAMAGED = 76
+DAMAGED = len(KINDS)
 SEED = 7
 
 
@@ -83,13 +84,10 @@ def forged(path: Path) -> Iterator[h5py.File]:
     """Change a session, and make every checksum of its values right again: what somebody could do who means harm."""
     with h5py.File(path, "r+", libver=schema.LIBVER) as file:
         yield file
-        for place_, paths in (
-            (schema.CONSTANTS_CRC, constants(file)),
-            (schema.STATE_CRC, schema.STATE),
-            (schema.RESULTS_CRC, [f"{schema.RESULTS}/{name}" for name in file[schema.RESULTS]]),
-        ):
-            with contextlib.suppress(Exception):  # what cannot be read has no checksum
-                file[place_][()] = crc_of(file, place_, paths)
+        with contextlib.suppress(Exception):  # what cannot be read has no checksum
+            file[schema.CONSTANTS_CRC][()] = crc_of(file, schema.CONSTANTS_CRC, constants(file))
+        with contextlib.suppress(Exception):
+            sum_up(file, ended=True)
 
 
 def constants(file: h5py.File) -> list[str]:
@@ -528,12 +526,76 @@ def test_a_closed_file_that_lacks_rows_is_refused(finished: Path) -> None:
         refused(path, "the tables are not as long as they were")
 
 
-def test_a_file_that_the_library_closed_still_opens(finished: Path) -> None:
+def test_a_file_that_the_library_closed_still_opens(sessions: Path, tmp_path: Path) -> None:
     """A program that leaves without closing the writer: HDF5 closes the file, and nobody notes how long tables are."""
+    path = Path(shutil.copy(place(sessions, "finished"), tmp_path / "run.h5"))
+    with h5py.File(path, "r+", libver=schema.LIBVER) as file:
+        unended(file)
+        shots = len(file[schema.SHOTS])
+        file[schema.SHOTS].resize((shots - 64,))
+    everything(path)
+    with Session(path) as session:
+        assert session.status is Status.CRASHED
+        assert session.n_shots == shots - 64
+
+
+def unended(file: h5py.File) -> None:
+    """Make it the file of a run that has not ended."""
+    for place_ in (schema.END_TIME, schema.REASON, schema.PARAMETERS_SHA256):
+        file[place_][()] = b""
+    file[schema.STATUS][()] = b"running"
+    file[schema.LENGTHS_CRC][()] = lengths_crc({}, table_key(run_of(file), schema.LENGTHS_CRC))
+    sum_up(file, ended=False)
+
+
+@pytest.mark.parametrize("older", [schema.RESULTS, schema.LENGTHS_CRC, schema.STATE_CRC])
+def test_a_part_that_is_older_than_the_rest_is_noticed(finished: Path, older: str) -> None:
+    """As when a disk loses a write: what stands there is sound, checksum and all, but not the last."""
     with h5py.File(finished, "r+", libver=schema.LIBVER) as file:
-        key = table_key(run_of(file), schema.LENGTHS_CRC)
-        file[schema.LENGTHS_CRC][()] = lengths_crc({}, key)
-    everything(finished)
+        before = {place_: file[place_][()] for place_ in schema.STATE_CHAIN} | {schema.STATE_CRC: 0}
+        before[schema.STATE_CRC] = file[schema.STATE_CRC][()]
+        unended(file)
+        if older == schema.RESULTS:
+            file[f"{schema.RESULTS}/train_loss"][()] = 0.001
+            sum_up(file, ended=False)
+        kept = {schema.RESULTS: schema.RESULTS_CRC}.get(older, older)
+        for place_, made in before.items():
+            if place_ != kept and not (older == schema.STATE_CRC and place_ in schema.STATE):
+                file[place_][()] = made
+        if older == schema.LENGTHS_CRC:
+            file[schema.SHOTS].resize((64,))
+    if older == schema.LENGTHS_CRC:
+        refused(finished, "do not match their checksum")
+        return
+    with Session(finished) as session:
+        for read in (lambda: session.results, lambda: session.status):
+            with pytest.raises(StorageFault, match="do not match their checksum"):
+                read()
+
+
+def test_a_crashed_file_that_claims_to_be_long_is_not_searched_for_its_end(
+    aborted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [0]
+    unfinished = aborted.with_name("unfinished.h5")
+    with h5py.File(aborted, "r+", libver=schema.LIBVER) as file:
+        shots = len(file[schema.SHOTS])
+        for name in (schema.SHOTS, schema.STEPS):
+            file[name].resize((1 << 30,))
+        file.swmr_mode = True
+        file.flush()
+        shutil.copy(aborted, unfinished)
+    with unfinished.open("rb+") as long:
+        long.truncate(1 << 40)
+
+    def counting(stored: Any, *others: Any) -> Any:
+        rows[0] += len(stored)
+        return matching(stored, *others)
+
+    monkeypatch.setattr("labpgt.session.reader.matching", counting)
+    with Session(unfinished) as session:
+        assert session.n_shots == shots
+    assert rows[0] < 2000
 
 
 def test_values_of_another_run_do_not_pass_with_their_checksum(sessions: Path, finished: Path) -> None:
