@@ -1,8 +1,9 @@
 """Small real sessions, and what may befall a file: seeded, so that the same number makes the same damage."""
 
+import os
 import re
 import shutil
-import sys
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -13,9 +14,9 @@ import h5py
 import numpy as np
 
 from labpgt.config import Config
-from labpgt.events import Event, StepDone
+from labpgt.events import Event, StepDone, Subscriber
 from procedures.resume import resume
-from procedures.train import StopRequest
+from procedures.train import run
 from tests.runs import configured, record
 
 SAMPLES = Path(__file__).parent / "labpgt" / "sessions"
@@ -51,7 +52,7 @@ def make_sessions(folder: Path) -> None:
     process = get_context("spawn").Process(target=_make, args=(folder,))
     process.start()
     process.join()
-    if process.exitcode != -9:
+    if process.exitcode != -signal.SIGKILL:
         raise RuntimeError(f"making the sessions ended with code {process.exitcode}, not with SIGKILL")
     for name, sample in UNCHECKED.items():
         shutil.copy(SAMPLES / sample, place(folder, name))
@@ -74,26 +75,14 @@ def _make(folder: Path) -> None:
     record(config(), scratch, steps=20)
     resume(scratch, [_at(38, lambda: shutil.copy(scratch, place(folder, "crashed again")))])
     scratch.unlink()
-    twin = [_at(41, lambda: shutil.copy(scratch, place(folder, "crashed twin")))]
-    _train(config(), scratch, twin)
+    run(config(), scratch, [_at(41, lambda: shutil.copy(scratch, place(folder, "crashed twin")))])
     scratch.unlink()
-    _train(config(), place(folder, "crashed"), [_at(36, _die)])
+    run(config(), place(folder, "crashed"), [_at(36, lambda: os.kill(os.getpid(), signal.SIGKILL))])
 
 
-def _train(chosen: Config, path: Path, subscribers: list[Callable[[Event], None]]) -> None:
-    from procedures.train import run
+def _at(step: int, action: Callable[[], object]) -> Subscriber:
+    """Do something after this update."""
 
-    run(chosen, path, subscribers, StopRequest())
-
-
-def _die() -> None:
-    import os
-    import signal
-
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _at(step: int, action: Callable[[], object]) -> Callable[[Event], None]:
     def watch(event: Event) -> None:
         if isinstance(event, StepDone) and int(event.row["step"]) == step:
             action()
@@ -238,7 +227,3 @@ def nth(originals: dict[str, Original], seed: int, number: int) -> tuple[Origina
     names = sorted(originals)
     original = originals[names[(number // len(KINDS) + number) % len(names)]]
     return original, damaged(original, KINDS[number % len(KINDS)], random)
-
-
-if sys.platform == "win32":
-    raise ImportError("a process cannot be killed with SIGKILL here")

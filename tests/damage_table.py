@@ -1,12 +1,14 @@
 """What labpgt makes of so many damaged session files: `python -m tests.damage_table --files 1000`.
 
-Each file is asked everything that a person asks, in a process of its own kind: one that dies, hangs or takes too much
-memory is seen and replaced. Leaves with code 1 if a damaged file crashed or hung labpgt, raised something else than a
+Each file is asked everything that a person asks, by a process that is watched: when it dies or hangs, that counts, and
+another takes its place. Leaves with code 1 if a damaged file crashed or hung labpgt, raised something else than a
 `LabpgtError`, or was taken for a sound one while it answered otherwise.
 """
 
 import argparse
+import contextlib
 import faulthandler
+import re
 import signal
 import sys
 import tempfile
@@ -16,7 +18,6 @@ from collections.abc import Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
 
 from tests.damage import KINDS, STRANGERS, make_sessions, nth, place, read_original
 from tests.damage_judge import BAD, OUTCOMES, age, examine, limited, reference
@@ -72,7 +73,8 @@ class Worker:
         """Have a file examined."""
         self.number, self.stage = number, "damaging"
         self.deadline = time.monotonic() + _STAGE_S
-        self.connection.send(number)
+        with contextlib.suppress(OSError):  # it has died meanwhile, which `hear` will tell
+            self.connection.send(number)
 
     def hear(self) -> tuple[str, str] | None:
         """Take a message; return outcome and reason when the file in hand is done."""
@@ -149,8 +151,24 @@ def table(outcomes: dict[int, str]) -> str:
     return "\n".join(lines)
 
 
-def _worded(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+class Progress:
+    """Says on standard error how far it is and how long it will take, every second or, in a log, every 20 s."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._began = self._said = time.monotonic()
+        self._live = sys.stderr.isatty()
+
+    def __call__(self, done: int, failures: int) -> None:
+        """Say so, if it is time."""
+        now = time.monotonic()
+        if now - self._said < (1 if self._live else 20):
+            return
+        self._said = now
+        left = (now - self._began) / done * (self.total - done)
+        time_left = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+        line = f"{done} of {self.total} files, {failures} failures, {time_left} left   "
+        print(line, end="\r" if self._live else "\n", file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -163,6 +181,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sessions", type=Path, metavar="DIR", help="sound sessions: made there, or used again")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where to put files that labpgt failed on")
     given = parser.parse_args(arguments)
+    if min(given.files, given.jobs) < 1:
+        parser.error("--files and --jobs must be at least 1")
     outcomes: dict[int, str] = {}
     reasons: Counter[str] = Counter()
     failures = 0
@@ -170,14 +190,15 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         sessions: Path = given.sessions or Path(scratch)
         sessions.mkdir(parents=True, exist_ok=True)
-        if not all(place(sessions, name).exists() for name in STRANGERS):
-            print("making sessions", file=sys.stderr)
-            make_sessions(sessions)
-        originals: dict[str, Any] = {name: read_original(sessions, name) for name in STRANGERS}
-        began = said = time.monotonic()
         try:
-            numbers = range(given.first, given.first + given.files)
-            for number, outcome, why in examined(sessions, given.seed, numbers, given.jobs):
+            if not all(place(sessions, name).exists() for name in STRANGERS):
+                print("making sessions", file=sys.stderr)
+                make_sessions(sessions)
+            originals = {name: read_original(sessions, name) for name in STRANGERS}
+            progress = Progress(given.files)
+            for number, outcome, why in examined(
+                sessions, given.seed, range(given.first, given.first + given.files), given.jobs
+            ):
                 outcomes[number] = outcome
                 if outcome in BAD:
                     failures += 1
@@ -188,13 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
                         (given.keep / f"{given.seed}-{number}.h5").write_bytes(damage.data)
                 elif outcome != "identical":
                     reasons[f"{outcome}: {general(why)}"] += 1
-                now = time.monotonic()
-                if now - said > (1 if sys.stderr.isatty() else 20):
-                    said = now
-                    rest = (now - began) / len(outcomes) * (given.files - len(outcomes))
-                    end = "\r" if sys.stderr.isatty() else "\n"
-                    line = f"{len(outcomes)} of {given.files} files, {failures} failures, {_worded(rest)} left   "
-                    print(line, end=end, file=sys.stderr, flush=True)
+                progress(len(outcomes), failures)
         except KeyboardInterrupt:
             interrupted = True
     print(table(outcomes))
@@ -206,8 +221,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def general(why: str) -> str:
     """Return a reason without what differs from file to file."""
-    import re
-
     short = re.sub(r"/\S*?/(run|copy)\.h5", "FILE", why)
     short = re.sub(r"0x[0-9a-f]+|[0-9a-f]{16}…|-?\d+(\.\d+)?(e[-+]?\d+)?", "N", short)
     return short[:150]

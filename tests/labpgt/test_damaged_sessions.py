@@ -21,7 +21,7 @@ from labpgt.session.checksum import checkpoint_crc, lengths_crc, matching, row_c
 from labpgt.session.layout import crc_of, run_of, sum_up
 from procedures.replay import replay_session
 from procedures.resume import resume
-from procedures.show import describe
+from procedures.show import describe, print_description
 from procedures.train import StopRequest
 from tests.damage import KINDS, SAMPLES, STRANGERS, config, make_sessions, nth, place, read_original
 from tests.damage_judge import BAD, age, examine, reference
@@ -349,6 +349,42 @@ def test_results_that_are_not_numbers_count_as_not_measured(finished: Path) -> N
     with Session(finished) as session:
         assert session.results == {}
     everything(finished)
+
+
+def test_a_result_that_is_missing_is_shown_as_such(finished: Path) -> None:
+    with h5py.File(finished) as file:
+        names = list(file[schema.RESULTS])
+    for name in names:
+        with forged(finished) as file:
+            before = file[f"{schema.RESULTS}/{name}"][()]
+            file[f"{schema.RESULTS}/{name}"][()] = np.nan
+        shown(finished)
+        with forged(finished) as file:
+            file[f"{schema.RESULTS}/{name}"][()] = before
+
+
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, 1e300])
+def test_odd_results_are_shown(finished: Path, odd: float) -> None:
+    with forged(finished) as file:
+        for name in file[schema.RESULTS]:
+            file[f"{schema.RESULTS}/{name}"][()] = odd
+    shown(finished)
+
+
+def shown(path: Path) -> str:
+    with Session(path) as session:
+        console = Console(file=io.StringIO(), width=200)
+        print_description(console, describe(session))
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+def test_escape_sequences_do_not_reach_the_terminal(finished: Path) -> None:
+    with forged(finished) as file:
+        file[schema.REASON][()] = b"\x1b]0;owned\x07\x1b[2J done"
+        file[f"{schema.PROVENANCE}/host"][()] = b"\x1b[8m"
+    assert "\x1b" not in shown(finished)
+    assert "done" in shown(finished)
 
 
 def forge_checkpoints(path: Path, change: Callable[[dict[str, int], dict[str, Any]], None]) -> None:
