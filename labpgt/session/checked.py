@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import mmap
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from labpgt.errors import InputError, LabpgtError
 from labpgt.session import schema
-from labpgt.session.checksum import raw
+from labpgt.session.checksum import raw, units
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # The superblock's "file consistency flags" (HDF5 file format specification, superblock version 3).
@@ -27,6 +28,10 @@ _MOST_LEAVES = 4096
 _MOST_BYTES = 64 << 20
 """Of all values that are read together: configuration, settings, provenance."""
 _LONGEST_UNIT = 1024
+_HEAP = b"GCOL"
+_HEAP_HEADER = 16
+_MOST_HEAPS = 256
+_LARGEST_HEAP = 1 << 16
 _DEEPEST = 4
 _ATOMIC = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM)
 _ONE_OPEN = threading.RLock()
@@ -91,6 +96,7 @@ class CheckedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._heaps_checked = False
         with contextlib.ExitStack() as opened:
             try:
                 # Kept open: the path may come to lead to another file, when the run is resumed.
@@ -194,7 +200,7 @@ class CheckedFile:
                 room -= dataset.size * dataset.dtype.itemsize
                 if room < 0:
                     raise ValueError(f"/{path} claims {dataset.shape} values, more than the file can hold")
-                values.append(Value(path, raw(dataset), _units(dataset)))
+                values.append(Value(path, raw(dataset), self._units(dataset)))
         return values
 
     def slot(self, path: str, slot: int) -> NDArray[Any]:
@@ -219,6 +225,34 @@ class CheckedFile:
                 inner = f"{group}/{name}"
                 (waiting if isinstance(self._object(inner), h5py.Group) else found).append(inner)
         return found
+
+    def _units(self, dataset: h5py.Dataset) -> str:
+        """Return the units of a value; empty when there are none, or they are no text."""
+        if not h5py.h5a.exists(dataset.id, b"units"):
+            return ""
+        attribute = h5py.h5a.open(dataset.id, b"units")
+        kind = attribute.get_type()
+        if kind.get_class() != h5py.h5t.STRING or attribute.shape or attribute.get_storage_size() > _LONGEST_UNIT:
+            return ""
+        if kind.is_variable_str() and not self._heaps_checked:
+            self._check_heaps()
+        return units(dataset)
+
+    def _check_heaps(self) -> None:
+        """Check every heap of variable-length texts, which the units of schema 1 are.
+
+        Heaps have no checksum, and HDF5 goes round in a damaged one for ever.
+        """
+        with mmap.mmap(self._bytes.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            start = data.find(_HEAP)
+            for _ in range(_MOST_HEAPS):
+                if start < 0:
+                    self._heaps_checked = True
+                    return
+                if data[start + 4 : start + 5] == b"\1" and not _is_sound_heap(data[start : start + _LARGEST_HEAP]):
+                    break
+                start = data.find(_HEAP, start + 1)
+        raise ValueError("the texts of its attributes are damaged, or too many")
 
     def _whole(self, dataset: h5py.Dataset) -> NDArray[Any]:
         if dataset.size * dataset.dtype.itemsize > self.size:
@@ -255,15 +289,18 @@ def _is_plain_type(kind: h5py.h5t.TypeID, depth: int = 0) -> bool:
             return atomic in _ATOMIC
 
 
-def _units(dataset: h5py.Dataset) -> str:
-    """Return the units of a value; empty when there are none, or they are no text."""
-    if not h5py.h5a.exists(dataset.id, b"units"):
-        return ""
-    attribute = h5py.h5a.open(dataset.id, b"units")
-    if attribute.get_type().get_class() != h5py.h5t.STRING or attribute.get_storage_size() > _LONGEST_UNIT:
-        return ""
-    units = dataset.attrs["units"]
-    return units if isinstance(units, str) else ""
+def _is_sound_heap(data: bytes) -> bool:
+    """Say whether one follows the other in a global heap (HDF5 file format specification, III.E), up to its end."""
+    size = int.from_bytes(data[8:16], "little")
+    place = _HEAP_HEADER
+    while place + _HEAP_HEADER <= size <= len(data):
+        index = int.from_bytes(data[place : place + 2], "little")
+        length = int.from_bytes(data[place + 8 : place + 16], "little")
+        # Number 0 is the free space, with its own header counted.
+        if not index and not length:
+            return False
+        place += _HEAP_HEADER + -(-length // 8) * 8 if index else length
+    return place <= size <= len(data)
 
 
 def _open_unfinished(path: Path) -> h5py.File:

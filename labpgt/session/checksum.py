@@ -73,6 +73,12 @@ def lengths_crc(lengths: Mapping[str, int], key: int) -> int:
     return values_crc(((path, np.array(rows, "<i8"), "rows") for path, rows in lengths.items()), key)
 
 
+def units(dataset: h5py.Dataset) -> str:
+    """Return the units of a value; empty when it has none."""
+    text = dataset.attrs.get("units", "")
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+
+
 def raw(dataset: h5py.Dataset) -> NDArray[Any]:
     """Return a whole dataset as it is stored, also a text with its padding."""
     return np.asarray(dataset[()], dataset.dtype)

@@ -10,7 +10,7 @@ from labpgt.device import Setting
 from labpgt.errors import StorageFault
 from labpgt.events import EPOCH_DTYPE, RESULTS, STEP_DTYPE, RunStarted, Status, shot_dtype
 from labpgt.session import schema
-from labpgt.session.checksum import CRC_DTYPE, lengths_crc, raw, stored_dtype, table_key, values_crc
+from labpgt.session.checksum import CRC_DTYPE, lengths_crc, raw, stored_dtype, table_key, units, values_crc
 from labpgt.session.reader import Resumption
 
 
@@ -88,7 +88,7 @@ def result_paths() -> list[str]:
 
 def crc_of(file: h5py.File, place: str, paths: Iterable[str]) -> int:
     """Return the checksum, to be kept at `place`, of values as they stand in the file now."""
-    values = ((path, raw(file[path]), file[path].attrs.get("units", "")) for path in paths)
+    values = ((path, raw(file[path]), units(file[path])) for path in paths)
     return values_crc(values, table_key(run_of(file), place))
 
 
@@ -169,7 +169,9 @@ def _setting(group: h5py.Group, name: str, setting: Setting) -> None:
         _text(group, name, setting.value)
     else:
         group[name] = setting.value
-    group[name].attrs["units"] = setting.unit
+    unit = schema.encode(setting.unit)
+    # Not as the variable-length text that h5py would make of it: HDF5 keeps those without any checksum.
+    group[name].attrs.create("units", unit, dtype=schema.text_dtype(len(unit)))
 
 
 def _learning_curve(file: h5py.File) -> None:
