@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -322,6 +323,26 @@ def test_how_much_is_opened_does_not_grow_with_what_is_in_the_way(
     monkeypatch.setattr(h5py.Group, "__getitem__", counting)
     refused(finished, "holds 10.* values, too many for a session")
     assert opened[0] < 1000
+
+
+@pytest.mark.parametrize("heap", [b"\0" * 4000, b"\xff" * 4000, b"\0\0\0\0\0\0\0\0\1" + b"\0" * 20])
+@pytest.mark.parametrize("start", [8, 16, 32, 200, 4080])
+def test_a_damaged_heap_of_texts_is_not_walked_for_ever(tmp_path: Path, heap: bytes, start: int) -> None:
+    """HDF5 does so: texts of variable length, such as units in schema 1, have no checksum."""
+    data = bytearray((SAMPLES / "schema-1-success.h5").read_bytes())
+    for found in re.finditer(b"GCOL", bytes(data)):
+        piece = heap[: 4096 - start]
+        data[found.start() + start : found.start() + start + len(piece)] = piece
+    path = tmp_path / "run.h5"
+    path.write_bytes(data)
+    with contextlib.suppress(LabpgtError):
+        everything(path)
+
+
+def test_units_are_kept_where_hdf5_has_checksums(finished: Path) -> None:
+    with h5py.File(finished) as file:
+        for name in file[SETTINGS]:
+            assert not h5py.h5a.open(file[SETTINGS][name].id, b"units").get_type().is_variable_str()
 
 
 def test_an_odd_unit_does_not_harm(finished: Path) -> None:
