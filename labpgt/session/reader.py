@@ -279,6 +279,8 @@ class Session:
         """Return the texts that change while a run goes on."""
         paths = schema.STATE_CHAIN if self._checked else schema.STATE
         values = self._live(lambda: paths, schema.STATE_CRC, "the status and what goes with it")
+        if values is None:
+            return dict.fromkeys(schema.STATE, "") | {schema.STATUS: Status.RUNNING}
         return {value.path: value.text() for value in values if value.path in schema.STATE}
 
     @property
@@ -287,22 +289,27 @@ class Session:
         with reported(self.path, StorageFault, "reading the results"):
             read = self._live(lambda: self._file.leaves(schema.RESULTS), schema.RESULTS_CRC, "results")
             self._state()  # has a checksum of the results' checksum: these may be older ones
-            values = {value.path.removeprefix(f"{schema.RESULTS}/"): value for value in read}
+            values = {value.path.removeprefix(f"{schema.RESULTS}/"): value for value in read or ()}
             known = {name: values[name].number() for name in RESULTS if name in values}
         return {name: value for name, value in known.items() if not np.isnan(value)}
 
-    def _live(self, paths: Callable[[], Iterable[str]], crc_path: str, what: str) -> list[Value]:
-        """Read values that a running run may change at this moment, until they match their checksum."""
+    def _live(self, paths: Callable[[], Iterable[str]], crc_path: str, what: str) -> list[Value] | None:
+        """Read values that a running run may change at this moment, until they match their checksum.
+
+        None when they do not, and the process that changed them is dead: it may have died over it.
+        """
         deadline = time.monotonic() + _LIVE_S
         while True:
-            changing = self._file.unfinished and self._writer_lives() and time.monotonic() < deadline
+            alive = self._file.unfinished and self._writer_lives()
             values = self._file.read_all(paths())
             try:
                 if self._checked:
                     self._compare(values, crc_path, what)
                 return values
             except _Mismatch:
-                if not changing:
+                if self._file.unfinished and not alive:
+                    return None
+                if not alive or time.monotonic() > deadline:
                     raise
                 time.sleep(_LIVE_PAUSE_S)
 
