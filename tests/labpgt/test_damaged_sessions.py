@@ -630,6 +630,23 @@ def test_a_part_that_is_older_than_the_rest_is_noticed(finished: Path, older: st
                 read()
 
 
+@pytest.mark.parametrize("torn", [schema.STATUS, schema.STATE_CRC, schema.RESULTS_CRC, f"{schema.RESULTS}/delta"])
+def test_a_process_that_died_while_it_wrote_the_end_leaves_a_crashed_run(
+    aborted: Path, tmp_path: Path, torn: str
+) -> None:
+    unfinished = tmp_path / "unfinished.h5"
+    with h5py.File(aborted, "r+", libver=schema.LIBVER) as file:
+        file.swmr_mode = True
+        file[torn][()] = 7.0 if torn.startswith(schema.RESULTS) else b"success" if torn == schema.STATUS else 7
+        file.flush()
+        shutil.copy(aborted, unfinished)
+    everything(unfinished)
+    with Session(unfinished) as session:
+        assert session.status is (Status.ABORTED if "delta" in torn else Status.CRASHED)
+        assert session.parameters_sha256 == "" or "delta" in torn
+    resumes_right(unfinished)
+
+
 def test_a_crashed_file_that_claims_to_be_long_is_not_searched_for_its_end(
     aborted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
