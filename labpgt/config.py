@@ -297,7 +297,7 @@ def _text(path: Path) -> str:
 def _parsed(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and brackets in brackets
         raise InputError(f"{source} is not valid TOML: {error}") from error
 
 

@@ -7,6 +7,7 @@ Only the part in brackets is physics; the rest is torch.
 
 import hashlib
 import importlib
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,15 @@ def build_network(
     _check_shape(pre, features, config.symbols, "network.pre")
     _check_shape(readout, width, outputs, "network.readout")
     return Network(pre, readout, drive_limits, config.readout_deviation)
+
+
+def parameter_count(config: NetworkConfig, features: int, nodes: int, outputs: int) -> int | None:
+    """Return how many parameters the network has, without making it; None where it has layers of one's own."""
+    if config.pre or config.readout:
+        return None
+    widths = [features, *config.hidden, config.symbols]
+    before = sum((width + 1) * following for width, following in pairwise(widths))
+    return before + (config.symbols * nodes + 1) * outputs
 
 
 def _layers(config: NetworkConfig, features: int) -> nn.Module:

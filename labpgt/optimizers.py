@@ -62,7 +62,7 @@ def build_scheduler(config: TrainingConfig, optimizer: torch.optim.Optimizer, up
     options = {key: value for key, value in lengths.items() if key in wanted} | config.scheduler_options
     try:
         return kind(optimizer, **options)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # whatever a scheduler makes of options that it does not check
         raise InputError(
             f"training.scheduler_options = {config.scheduler_options}: {config.scheduler}: {error}"
         ) from error

@@ -16,6 +16,7 @@ from labpgt.config import Config
 from labpgt.device import Differentiable, Setting, checked_drives
 from labpgt.errors import DeviceFault, InputError, LabpgtError, RunAborted
 from labpgt.events import EpochDone, Event, RunStopped, ShotsTaken, Status, StepDone
+from labpgt.network import parameter_count
 from labpgt.registry import make_device, registered
 from labpgt.session import Session
 from labpgt.tasks import Dataset
@@ -150,12 +151,19 @@ def same_machine(session: Session) -> bool:
 
 
 def check_data(session: Session, config: Config, dataset: Dataset) -> None:
-    """Raise `InputError` when these are not the data that the session was recorded on."""
+    """Raise `InputError` when these are not the data, or not the network, that the session was recorded with."""
     recorded = session.provenance.get("dataset_sha256", "")
     if dataset.sha256 != recorded:
         raise InputError(
             f"{session.path}: was recorded on other data than {config.task.name} is here (hash "
             f"{recorded[:12]}, here {dataset.sha256[:12]}); give the same data"
+        )
+    described = parameter_count(config.network, dataset.train_x.shape[1], session.nodes, len(dataset.target_names))
+    # Before a network is made, for it may be one that no memory holds.
+    if described is not None and described != session.n_parameters:
+        raise InputError(
+            f"{session.path}: its configuration describes a network of {described} parameters, its checkpoints hold "
+            f"{session.n_parameters}; the file is damaged, take it from a backup"
         )
 
 
@@ -251,7 +259,7 @@ class Comparison:
             recorded = self._epochs[epoch - self._first_epoch :][:1]
             for row in recorded:
                 computed = event.row["parameters_sha256"].item().decode()
-                _compare_hash(f"after epoch {epoch + 1}", computed, row["parameters_sha256"].decode())
+                _compare_hash(f"after epoch {epoch + 1}", computed, row["parameters_sha256"].decode("utf-8", "replace"))
                 self.hashes += 1
             _compare_record(f"epoch {epoch + 1}", event.row, recorded)
 

@@ -126,8 +126,15 @@ class Trainer:
         expected = {"parameters": self.network.values, **self.state()}
         if _kinds(expected) != _kinds({"parameters": parameters, **state}):
             raise InputError("the checkpoint is that of another network, optimiser or estimator than is configured")
+        results = {key: float(state["results"][key]) for key in RESULTS if not np.isnan(state["results"][key])}
+        needed = {"response_offset", "response_scale"} | ({"train_loss"} if cursor.epoch >= 0 else set())
+        if isinstance(self.estimator, PairEstimator):
+            needed.add("delta")
+        through = cursor.step + 1 - (cursor.epoch + 1) * self.steps_per_epoch
+        if not (needed <= results.keys() and abs(through) <= self.steps_per_epoch):
+            raise InputError("the checkpoint is not one that a run of this configuration makes")
         self.network.values[...] = parameters
-        self._results = {key: float(state["results"][key]) for key in RESULTS if not np.isnan(state["results"][key])}
+        self._results = results
         self.network.offset, self.network.scale = self._results["response_offset"], self._results["response_scale"]
         if isinstance(self.estimator, PairEstimator):
             self.estimator.delta = self._results["delta"]

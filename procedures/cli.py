@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labpgt.errors import InputError, LabpgtError, RunAborted
+from procedures.text import printable
 
 if TYPE_CHECKING:
     from labpgt.config import Config
@@ -402,7 +403,7 @@ def main() -> None:
             raise InputError("\n".join(problems))
         app()
     except LabpgtError as error:
-        sys.stderr.write("\n".join([f"labpgt: {error}", *getattr(error, "__notes__", ())]) + "\n")
+        sys.stderr.write(printable("\n".join([f"labpgt: {error}", *getattr(error, "__notes__", ())])) + "\n")
         sys.exit(error.exit_code)
     except SystemExit as end:
         # What click makes of a Ctrl-C outside of a run, for instance while libraries load.

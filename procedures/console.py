@@ -1,7 +1,7 @@
 """What a person sees of a run on the terminal: a live line where there is a terminal, plain lines elsewhere."""
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -24,6 +24,7 @@ from labpgt.events import (
     ShotsTaken,
     StepDone,
 )
+from procedures.text import printable
 
 PLAIN_INTERVAL_S = 10.0
 """Between progress lines where the output is not a terminal."""
@@ -164,7 +165,8 @@ class ConsoleWatcher:
 
 
 def measured_lines(values: Mapping[str, float]) -> list[str]:
-    """Word what was measured before training."""
+    """Word what was measured before training; what a damaged file lacks is `nan`."""
+    values = defaultdict(lambda: float("nan"), values)
     lines = []
     nonlinearity = values.get("nonlinearity", float("nan"))
     share = (
@@ -197,7 +199,8 @@ def print_summary(console: Console, report: Mapping[str, Any]) -> None:
     for label, key, form in _ROWS:
         value = report.get(key)
         if value is not None:
-            console.print(f"{label:<28}{form.format(value)}", highlight=False, markup=False, soft_wrap=True)
+            line = printable(f"{label:<28}{form.format(value)}")
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 _ROWS = (

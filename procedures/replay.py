@@ -10,6 +10,7 @@ from labpgt.config import Config, from_toml_text
 from labpgt.errors import DeviceFault, InputError
 from labpgt.replay import ReplayMismatch, Verdict, replay
 from labpgt.session import Session
+from labpgt.session.checked import reported
 from labpgt.subscribers import Queued
 from labpgt.tasks import load_dataset
 from procedures.console import ConsoleWatcher
@@ -21,7 +22,11 @@ def trusted_configuration(session: Session, allowed: Sequence[str]) -> Config:
 
     A session file may come from anywhere: nothing in it is imported because the file says so.
     """
-    config = from_toml_text(session.configuration)
+    with reported(session.path, InputError, "reading its configuration"):
+        config = from_toml_text(session.configuration)
+        if config.task.path is not None and not Path(config.task.path).expanduser().is_file():
+            # A device or a pipe is not read, for that may never end.
+            raise ValueError(f"task.path = {config.task.path!r} is not a file here; give the same data")
     for key in ("pre", "readout"):
         named = getattr(config.network, key)
         if named is not None and named not in allowed:

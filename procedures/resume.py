@@ -81,9 +81,17 @@ def resume(
             with device_errors(f"{live.name}: reading its settings"):
                 now = dict(live.settings())
             recovery.changed_settings = check_settings(session, now, accept=accept_changed_settings)
+            if (live.n_nodes, config.network.symbols) != (session.nodes, session.symbols):
+                raise InputError(
+                    f"{path}: its shots have {session.symbols} symbols of {session.nodes} nodes, its configuration "
+                    f"makes {config.network.symbols} of {live.n_nodes}; give the device that it was recorded with"
+                )
             trainer = Trainer(config, reservoir, dataset)
             if recovery.state is not None:
-                trainer.restore(recovery.state)
+                try:
+                    trainer.restore(recovery.state)
+                except Exception as error:
+                    raise InputError(f"session {path}: going on from its checkpoint failed: {error}") from error
             return trainer
 
         settings = config.session

@@ -1,5 +1,6 @@
 """What a session holds, in words and as one object."""
 
+import math
 from typing import Any
 
 from rich.console import Console
@@ -7,6 +8,7 @@ from rich.console import Console
 from labpgt.events import EPOCH_DTYPE, Purpose
 from labpgt.session import Session
 from procedures.console import epoch_line, measured_lines, print_summary
+from procedures.text import printable
 
 _KNOWN = frozenset(Purpose)
 
@@ -48,10 +50,10 @@ def print_description(console: Console, description: dict[str, Any]) -> None:
         if lines:
             console.print(f"[bold]{title}[/bold]")
             for line in lines:
-                console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+                console.print(printable(f"  {line}"), highlight=False, markup=False, soft_wrap=True)
     console.print("[bold]Summary[/bold]")
-    results = {**description["results"]}
-    print_summary(console, {**description, **{k: int(v) if k.endswith("shots") else v for k, v in results.items()}})
+    counted = {k: int(v) for k, v in description["results"].items() if k.endswith("shots") and math.isfinite(v)}
+    print_summary(console, {**description, **description["results"], **counted})
 
 
 def _sections(description: dict[str, Any]) -> list[tuple[str, list[str]]]:

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 
 from labpgt.session import schema
-from labpgt.session.checksum import checkpoint_crc, row_crcs, split, table_key
-from labpgt.session.layout import crc_of
+from labpgt.session.checksum import checkpoint_crc, lengths_crc, row_crcs, split, table_key
+from labpgt.session.layout import crc_of, run_of
 
 _LARGEST_VALUE = 1 << 20
 
@@ -27,7 +27,7 @@ def forged(path: Path) -> Iterator[h5py.File]:
 
 def renew(file: h5py.File) -> None:
     """Make every checksum that of what stands in the file now."""
-    run_id = file[schema.RUN_ID][()].decode()
+    run_id = run_of(file)
     for path in schema.TABLES:
         _renew_table(file, path, table_key(run_id, path))
     for slot in range(2):
@@ -36,10 +36,15 @@ def renew(file: h5py.File) -> None:
     constants = [*schema.CONSTANTS, *(leaf for group in groups for leaf in _leaves(file, group))]
     for crc_path, paths in (
         (schema.CONSTANTS_CRC, constants),
-        (schema.STATE_CRC, schema.STATE),
         (schema.RESULTS_CRC, _leaves(file, schema.RESULTS)),
+        (schema.LENGTHS_CRC, ()),
+        (schema.STATE_CRC, schema.STATE_CHAIN),
     ):
-        file[crc_path][()] = crc_of(file, [path for path in paths if _is_value(file, path)])
+        if crc_path == schema.LENGTHS_CRC:
+            lengths = {path: file[path].shape[0] for path in schema.TABLES if _is_table(file, path)}
+            file[crc_path][()] = lengths_crc(lengths, table_key(run_id, crc_path))
+        else:
+            file[crc_path][()] = crc_of(file, crc_path, [path for path in paths if _is_value(file, path)])
 
 
 def _renew_table(file: h5py.File, path: str, key: int) -> None:
@@ -56,8 +61,15 @@ def _renew_table(file: h5py.File, path: str, key: int) -> None:
 def _renew_checkpoint(file: h5py.File, slot: int) -> None:
     paths = [schema.CHECKPOINT_PARAMETERS, *_leaves(file, schema.CHECKPOINT_STATE)]
     row = file[schema.CHECKPOINT_CURSOR][slot]
-    row["crc32"] = checkpoint_crc([row[name] for name in ("shot", "step", "epoch")], {p: file[p][slot] for p in paths})
+    cursor = [row[name] for name in ("shot", "step", "epoch")]
+    row["crc32"] = checkpoint_crc(
+        cursor, {p: file[p][slot] for p in paths}, table_key(run_of(file), schema.CHECKPOINTS)
+    )
     file[schema.CHECKPOINT_CURSOR][slot] = row
+
+
+def _is_table(file: h5py.File, path: str) -> bool:
+    return _is_here(file, path) and isinstance(file[path], h5py.Dataset) and file[path].ndim == 1
 
 
 def _leaves(file: h5py.File, group: str) -> Iterable[str]:

@@ -2,9 +2,10 @@
 
 import contextlib
 import ctypes
+import mmap
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from labpgt.errors import InputError, LabpgtError
 from labpgt.session import schema
-from labpgt.session.checksum import raw
+from labpgt.session.checksum import raw, units
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # The superblock's "file consistency flags" (HDF5 file format specification, superblock version 3).
@@ -24,7 +25,15 @@ _OPEN_FOR_SWMR = 0b100
 _READ_ATTEMPTS = 26
 """Reading damaged metadata is given up after 0.07 s."""
 _MOST_LEAVES = 4096
+_MOST_BYTES = 64 << 20
+"""Of all values that are read together: configuration, settings, provenance."""
+_LONGEST_UNIT = 1024
+_HEAP = b"GCOL"
+_HEAP_HEADER = 16
+_MOST_HEAPS = 256
+_LARGEST_HEAP = 1 << 16
 _DEEPEST = 4
+_ATOMIC = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM)
 _ONE_OPEN = threading.RLock()
 """Held while a dataset is open. HDF5 takes the chunks of a dataset that is refreshed while it is open twice in one
 process, in whatever file handles, for copies of the first one."""
@@ -91,6 +100,7 @@ class CheckedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._heaps_checked = False
         with contextlib.ExitStack() as opened:
             try:
                 # Kept open: the path may come to lead to another file, when the run is resumed.
@@ -137,6 +147,8 @@ class CheckedFile:
         group = self._object(path)
         if not isinstance(group, h5py.Group):
             raise ValueError(f"/{path} is not a group")
+        if len(group) > _MOST_LEAVES:
+            raise ValueError(f"/{path} holds {len(group)} values, too many for a session")
         return list(group)
 
     @contextlib.contextmanager
@@ -158,6 +170,8 @@ class CheckedFile:
                 h5py.h5i.dec_ref(dataset.id)
 
     def _check_plain(self, dataset: h5py.Dataset, path: str) -> None:
+        if not _is_plain_type(dataset.id.get_type()):
+            raise ValueError(f"/{path} is of a type that a session never has")
         if dataset.is_virtual or dataset.external or dataset.id.get_create_plist().get_nfilters():
             raise ValueError(f"/{path} is virtual, external or filtered, which a session's never is")
         if dataset.shape is None:
@@ -176,31 +190,75 @@ class CheckedFile:
 
     def read(self, path: str) -> "Value":
         """Return a number, a truth value, a fixed-length text, or a list of one of these, with its units."""
-        with self.dataset(path) as dataset:
-            if dataset.dtype.kind not in "fiubS" or dataset.ndim > 1:
-                raise ValueError(f"/{path} is {dataset.dtype} {dataset.shape}, expected numbers or fixed-length texts")
-            units = dataset.attrs.get("units", "")
-            return Value(path, self._whole(dataset), units if isinstance(units, str) else "")
+        return self.read_all([path])[0]
+
+    def read_all(self, paths: Iterable[str]) -> list["Value"]:
+        """Return what `read` does of each path. Together they are no longer than the file: links may lead to the same
+        dataset over and over.
+        """
+        room = min(self.size, _MOST_BYTES)
+        values = []
+        for path in paths:
+            with self.dataset(path) as dataset:
+                if dataset.dtype.kind not in "fiubS" or dataset.ndim > 1:
+                    found = f"{dataset.dtype} {dataset.shape}"
+                    raise ValueError(f"/{path} is {found}, expected numbers or fixed-length texts")
+                room -= dataset.size * dataset.dtype.itemsize
+                if room < 0:
+                    raise ValueError(f"/{path} claims {dataset.shape} values, more than the file can hold")
+                values.append(Value(path, raw(dataset), self._units(dataset)))
+        return values
 
     def slot(self, path: str, slot: int) -> NDArray[Any]:
         """Return one of the arrays of numbers that are stacked in a dataset."""
         with self.dataset(path) as dataset:
             if dataset.dtype.kind not in "fiubV" or dataset.ndim < 1 or dataset.dtype.hasobject:
                 raise ValueError(f"/{path} is {dataset.dtype} {dataset.shape}, expected stacked numbers")
-            return np.asarray(self._whole(dataset)[slot])
+            return np.array(self._whole(dataset)[slot])
 
     def leaves(self, path: str) -> list[str]:
         """Return the paths of all datasets in a group and the groups inside it."""
         found: list[str] = []
         waiting = [path]
+        seen = 0
         while waiting:
             group = waiting.pop()
-            for name in self.names(group):
+            names = self.names(group)
+            seen += len(names)  # groups, too: links may lead round in circles
+            if seen > _MOST_LEAVES or group.count("/") > _DEEPEST:
+                raise ValueError(f"/{path} holds more than {_MOST_LEAVES} values or is too deep for a session")
+            for name in names:
                 inner = f"{group}/{name}"
                 (waiting if isinstance(self._object(inner), h5py.Group) else found).append(inner)
-            if len(found) + len(waiting) > _MOST_LEAVES or group.count("/") > _DEEPEST:
-                raise ValueError(f"/{path} holds more than {_MOST_LEAVES} values or is too deep for a session")
         return found
+
+    def _units(self, dataset: h5py.Dataset) -> str:
+        """Return the units of a value; empty when there are none, or they are no text."""
+        if not h5py.h5a.exists(dataset.id, b"units"):
+            return ""
+        attribute = h5py.h5a.open(dataset.id, b"units")
+        kind = attribute.get_type()
+        if kind.get_class() != h5py.h5t.STRING or attribute.shape or attribute.get_storage_size() > _LONGEST_UNIT:
+            return ""
+        if kind.is_variable_str() and not self._heaps_checked:
+            self._check_heaps()
+        return units(dataset)
+
+    def _check_heaps(self) -> None:
+        """Check every heap of variable-length texts, which the units of schema 1 are.
+
+        Heaps have no checksum, and HDF5 goes round in a damaged one for ever.
+        """
+        with mmap.mmap(self._bytes.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            start = data.find(_HEAP)
+            for _ in range(_MOST_HEAPS):
+                if start < 0:
+                    self._heaps_checked = True
+                    return
+                if data[start + 4 : start + 5] == b"\1" and not _is_sound_heap(data[start : start + _LARGEST_HEAP]):
+                    break
+                start = data.find(_HEAP, start + 1)
+        raise ValueError("the texts of its attributes are damaged, or too many")
 
     def _whole(self, dataset: h5py.Dataset) -> NDArray[Any]:
         if dataset.size * dataset.dtype.itemsize > self.size:
@@ -220,6 +278,35 @@ class CheckedFile:
                 raise ValueError(f"/{path} is missing, or a link")
             node = node[name]
         return node
+
+
+def _is_plain_type(kind: h5py.h5t.TypeID, depth: int = 0) -> bool:
+    """Say whether a type is a number, a text, or rows of such and of arrays of such.
+
+    Asked before h5py makes a numpy type of it, which takes a type nested in itself 5000 times half a minute.
+    """
+    match kind.get_class():
+        case h5py.h5t.COMPOUND:
+            members = (kind.get_member_type(i) for i in range(kind.get_nmembers()))
+            return depth == 0 and all(_is_plain_type(member, 1) for member in members)
+        case h5py.h5t.ARRAY:
+            return depth <= 1 and _is_plain_type(kind.get_super(), 2)
+        case atomic:
+            return atomic in _ATOMIC
+
+
+def _is_sound_heap(data: bytes) -> bool:
+    """Say whether one follows the other in a global heap (HDF5 file format specification, III.E), up to its end."""
+    size = int.from_bytes(data[8:16], "little")
+    place = _HEAP_HEADER
+    while place + _HEAP_HEADER <= size <= len(data):
+        index = int.from_bytes(data[place : place + 2], "little")
+        length = int.from_bytes(data[place + 8 : place + 16], "little")
+        # Number 0 is the free space, with its own header counted.
+        if not index and not length:
+            return False
+        place += _HEAP_HEADER + -(-length // 8) * 8 if index else length
+    return place <= size <= len(data)
 
 
 def _open_unfinished(path: Path) -> h5py.File:
@@ -245,5 +332,10 @@ def reported(path: Path, kind: type[LabpgtError], doing: str) -> Iterator[None]:
         yield
     except LabpgtError:
         raise
+    except (OSError, KeyError, RuntimeError) as error:  # what h5py makes of HDF5's errors
+        said = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise kind(
+            f"session {path}: {doing} failed: {said}. The file or its disk is damaged; take it from a backup"
+        ) from error
     except Exception as error:
         raise kind(f"session {path}: {doing} failed: {error}") from error

@@ -2,6 +2,7 @@
 
 HDF5 guards its own metadata, not the data. Every row of a table ends in the CRC-32 of its bytes, begun at a number that
 depends on the run, the table and the place in it: a row that was copied elsewhere, or from another run, does not match.
+The checksums of values and checkpoints begin so, too.
 """
 
 import zlib
@@ -24,9 +25,9 @@ def stored_dtype(dtype: DTypeLike) -> np.dtype[np.void]:
     return np.dtype([*((name, fields[name]) for name in fields.names or ()), (CRC, CRC_DTYPE)])
 
 
-def table_key(run: str, table: str) -> int:
-    """Return where the checksums of a table of this run begin."""
-    return zlib.crc32(f"{run} {table}".encode())
+def table_key(run: str, place: str) -> int:
+    """Return where the checksums of a table, or of other values, of this run begin."""
+    return zlib.crc32(f"{run} {place}".encode())
 
 
 def row_crcs(rows: NDArray[Any], key: int, first: int) -> list[int]:
@@ -51,22 +52,33 @@ def matching(stored: NDArray[np.void], dtype: np.dtype[Any], key: int, first: in
     return matches
 
 
-def checkpoint_crc(cursor: Iterable[int], arrays: Mapping[str, NDArray[Any]]) -> int:
+def checkpoint_crc(cursor: Iterable[int], arrays: Mapping[str, NDArray[Any]], key: int) -> int:
     """Return one checksum of a checkpoint: where it was taken, and its arrays by path."""
-    crc = zlib.crc32(np.array(list(cursor), "<i8").tobytes())
+    crc = zlib.crc32(np.array(list(cursor), "<i8").tobytes(), key)
     for path in sorted(arrays):
         crc = zlib.crc32(f"{path}\n".encode(), crc)
         crc = zlib.crc32(np.ascontiguousarray(arrays[path]).tobytes(), crc)
     return crc
 
 
-def values_crc(values: Iterable[tuple[str, NDArray[Any], str]]) -> int:
+def values_crc(values: Iterable[tuple[str, NDArray[Any], str]], key: int) -> int:
     """Return one checksum of named values with their units, whatever order they come in."""
-    crc = 0
+    crc = key
     for name, value, unit in sorted(values, key=lambda item: item[0]):
         crc = zlib.crc32(f"{name} {value.dtype.str} {value.shape} {unit}\n".encode(), crc)
         crc = zlib.crc32(value.tobytes(), crc)
     return crc
+
+
+def lengths_crc(lengths: Mapping[str, int], key: int) -> int:
+    """Return one checksum of how many rows each table has; of no tables while rows still come."""
+    return values_crc(((path, np.array(rows, "<i8"), "rows") for path, rows in lengths.items()), key)
+
+
+def units(dataset: h5py.Dataset) -> str:
+    """Return the units of a value; empty when it has none."""
+    text = dataset.attrs.get("units", "")
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
 
 
 def raw(dataset: h5py.Dataset) -> NDArray[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from labpgt.device import Setting
 from labpgt.events import EPOCH_DTYPE, RESULTS, STEP_DTYPE, RunStarted, Status, shot_dtype
 from labpgt.session import schema
-from labpgt.session.checksum import CRC_DTYPE, raw, stored_dtype, values_crc
+from labpgt.session.checksum import CRC_DTYPE, lengths_crc, raw, stored_dtype, table_key, units, values_crc
 from labpgt.session.reader import Resumption
 
 
@@ -61,12 +61,13 @@ def lay_out(
     _checkpoints(file, started)
     _learning_curve(file)
     _group(file, schema.CHECKSUMS, "NXcollection")
+    file[schema.LENGTHS_CRC] = CRC_DTYPE.type(lengths_crc({}, table_key(run_id, schema.LENGTHS_CRC)))
     for path, values in (
         (schema.CONSTANTS_CRC, _constants(file)),
-        (schema.STATE_CRC, schema.STATE),
         (schema.RESULTS_CRC, result_paths()),
+        (schema.STATE_CRC, schema.STATE_CHAIN),
     ):
-        file[path] = CRC_DTYPE.type(crc_of(file, values))
+        file[path] = CRC_DTYPE.type(crc_of(file, path, values))
 
 
 def table_dtypes(symbols: int, nodes: int) -> dict[str, np.dtype[np.void]]:
@@ -84,9 +85,25 @@ def result_paths() -> list[str]:
     return [f"{schema.RESULTS}/{name}" for name in RESULTS]
 
 
-def crc_of(file: h5py.File, paths: Iterable[str]) -> int:
-    """Return the checksum of values as they stand in the file now."""
-    return values_crc((path, raw(file[path]), file[path].attrs.get("units", "")) for path in paths)
+def crc_of(file: h5py.File, place: str, paths: Iterable[str]) -> int:
+    """Return the checksum, to be kept at `place`, of values as they stand in the file now."""
+    values = ((path, raw(file[path]), units(file[path])) for path in paths)
+    return values_crc(values, table_key(run_of(file), place))
+
+
+def sum_up(file: h5py.File, *, ended: bool) -> None:
+    """Write the checksums of results and state as they are now, and once the run has ended of how long tables are."""
+    file[schema.RESULTS_CRC][()] = crc_of(file, schema.RESULTS_CRC, result_paths())
+    if ended:
+        lengths = {path: file[path].shape[0] for path in schema.TABLES}
+        file[schema.LENGTHS_CRC][()] = lengths_crc(lengths, table_key(run_of(file), schema.LENGTHS_CRC))
+    file[schema.STATE_CRC][()] = crc_of(file, schema.STATE_CRC, schema.STATE_CHAIN)
+
+
+def run_of(file: h5py.File) -> str:
+    """Return the identifier of the run."""
+    run_id: str = file[schema.RUN_ID][()].decode()
+    return run_id
 
 
 def _constants(file: h5py.File) -> list[str]:
@@ -151,7 +168,9 @@ def _setting(group: h5py.Group, name: str, setting: Setting) -> None:
         _text(group, name, setting.value)
     else:
         group[name] = setting.value
-    group[name].attrs["units"] = setting.unit
+    unit = schema.encode(setting.unit)
+    # Not as the variable-length text that h5py would make of it: HDF5 keeps those without any checksum.
+    group[name].attrs.create("units", unit, dtype=schema.text_dtype(len(unit)))
 
 
 def _learning_curve(file: h5py.File) -> None:

@@ -16,7 +16,16 @@ from labpgt.errors import InputError, StorageFault
 from labpgt.events import EPOCH_DTYPE, RESULTS, STEP_DTYPE, Status, shot_dtype
 from labpgt.session import schema
 from labpgt.session.checked import CheckedFile, Value, reported
-from labpgt.session.checksum import CRC_DTYPE, checkpoint_crc, matching, split, stored_dtype, table_key, values_crc
+from labpgt.session.checksum import (
+    CRC_DTYPE,
+    checkpoint_crc,
+    lengths_crc,
+    matching,
+    split,
+    stored_dtype,
+    table_key,
+    values_crc,
+)
 from labpgt.session.provenance import process_runs
 
 if TYPE_CHECKING:
@@ -118,9 +127,10 @@ class Session:
         if definition != schema.DEFINITION_NAME:
             raise InputError(f"{self.path} is an HDF5 file but not a session; give one that labpgt has written")
         if not 1 <= self.schema_version <= schema.SCHEMA_VERSION:
+            todo = "update labpgt" if self.schema_version > 0 else "no labpgt has written that: take it from a backup"
             raise InputError(
                 f"session {self.path} has schema version {self.schema_version}, this labpgt reads 1 to "
-                f"{schema.SCHEMA_VERSION}; update labpgt"
+                f"{schema.SCHEMA_VERSION}; {todo}"
             )
         self._checked = self.schema_version >= schema.CHECKSUMS_SINCE
 
@@ -129,10 +139,10 @@ class Session:
         groups = [group for group in schema.CONSTANT_GROUPS if self._checked or group != schema.RESUMPTIONS]
         paths = [path for path in schema.CONSTANTS if self._checked or path != schema.RUN_ID]
         paths += (leaf for group in groups for leaf in file.leaves(group))
-        values = {path: file.read(path) for path in paths}
+        values = {value.path: value for value in file.read_all(paths)}
+        self.run_id = values[schema.RUN_ID].text() if self._checked else ""
         if self._checked:
             self._compare(values.values(), schema.CONSTANTS_CRC, "configuration, settings and provenance")
-        self.run_id = values[schema.RUN_ID].text() if self._checked else ""
         self.start_time = values[schema.START_TIME].text()
         self.configuration = values[schema.CONFIGURATION].text()
         self.provenance = {name: value.text() for name, value in _inside(values, schema.PROVENANCE)}
@@ -150,10 +160,15 @@ class Session:
         self.resumptions = [_resumption(values, f"{schema.RESUMPTIONS}/{name}") for name in names]
 
     def _compare(self, values: Iterable[Value], crc_path: str, what: str) -> None:
-        computed = values_crc((value.path, value.array, value.units) for value in values)
-        recorded = int(self._file.array(crc_path, CRC_DTYPE))
-        if computed != recorded:
+        computed = values_crc(((value.path, value.array, value.units) for value in values), self._key(crc_path))
+        if computed != self._recorded_crc(crc_path):
             raise _Mismatch(f"{what} do not match their checksum; the file is damaged, take it from a backup")
+
+    def _recorded_crc(self, path: str) -> int:
+        return int(self._file.array(path, CRC_DTYPE))
+
+    def _key(self, place: str) -> int:
+        return table_key(self.run_id, place)
 
     def _read_tables(self) -> None:
         if self.symbols < 1 or self.nodes < 1:
@@ -165,12 +180,22 @@ class Session:
         }
         if self._checked:
             self._dtypes[schema.WARNINGS] = schema.WARNING_DTYPE
-        self._keys = {path: table_key(self.run_id, path) for path in self._dtypes}
+        self._keys = {path: self._key(path) for path in self._dtypes}
         self._stored = {path: stored_dtype(t) if self._checked else t for path, t in self._dtypes.items()}
         for path, dtype in self._stored.items():
             with self._file.dataset(path) as table:
                 self._check_table(table, path, dtype)
         self._lengths = {path: self._length(path) for path in self._dtypes}
+        if self._checked and not self._file.unfinished:
+            self._check_lengths()
+
+    def _check_lengths(self) -> None:
+        """Check that a closed file is as long as it was when the run ended."""
+        key, recorded = self._key(schema.LENGTHS_CRC), self._recorded_crc(schema.LENGTHS_CRC)
+        if recorded == lengths_crc({}, key) and not self._state()[schema.END_TIME]:
+            return  # closed by HDF5, when a process left without closing its writer
+        if recorded != lengths_crc(self._lengths, key):
+            raise ValueError("the tables are not as long as they were; the file is damaged, take it from a backup")
 
     def _check_table(self, table: h5py.Dataset, path: str, expected: np.dtype[np.void]) -> None:
         if table.ndim != 1 or table.dtype.names != expected.names:
@@ -197,12 +222,15 @@ class Session:
         # The last block of a run whose disk refused a write, or whose machine lost power, may be there in name only.
         stop = min(claimed, possible)
         block = schema.chunk_rows(dtype)
+        searched = False
         while stop:
             start = max(0, stop - block)
             there = np.flatnonzero(self._whole_rows(self._read(table, path, start, stop), path, start))
             if there.size:
                 return start + int(there[-1]) + 1
-            stop = start
+            # A file may claim to be long at no cost.
+            stop = start if searched else min(start, table.id.get_num_chunks() * table.chunks[0])
+            searched = True
         return 0
 
     def _read(self, table: h5py.Dataset, path: str, start: int, stop: int) -> NDArray[np.void]:
@@ -261,16 +289,18 @@ class Session:
 
     def _state(self) -> dict[str, str]:
         """Return the texts that change while a run goes on."""
-        values = self._live(lambda: schema.STATE, schema.STATE_CRC, "status, reason, end time and hash")
+        paths = schema.STATE_CHAIN if self._checked else schema.STATE
+        values = self._live(lambda: paths, schema.STATE_CRC, "the status and what goes with it")
         if values is None:
-            return {**dict.fromkeys(schema.STATE, ""), schema.STATUS: Status.RUNNING}
-        return {value.path: value.text() for value in values}
+            return dict.fromkeys(schema.STATE, "") | {schema.STATUS: Status.RUNNING}
+        return {value.path: value.text() for value in values if value.path in schema.STATE}
 
     @property
     def results(self) -> dict[str, float]:
         """What the run has measured so far; the keys are those of `labpgt.events.RESULTS`."""
         with reported(self.path, StorageFault, "reading the results"):
             read = self._live(lambda: self._file.leaves(schema.RESULTS), schema.RESULTS_CRC, "results")
+            self._state()  # has a checksum of the results' checksum: these may be older ones
             values = {value.path.removeprefix(f"{schema.RESULTS}/"): value for value in read or ()}
             known = {name: values[name].number() for name in RESULTS if name in values}
         return {name: value for name, value in known.items() if not np.isnan(value)}
@@ -278,23 +308,21 @@ class Session:
     def _live(self, paths: Callable[[], Iterable[str]], crc_path: str, what: str) -> list[Value] | None:
         """Read values that a running run may change at this moment, until they match their checksum.
 
-        None where its process died just then, and left them half written.
+        None when they do not, and the process that changed them is dead: it may have died over it.
         """
-        deadline = time.monotonic() + (_LIVE_S if self._file.unfinished else 0.0)
-        died = False
+        deadline = time.monotonic() + _LIVE_S
         while True:
-            values = [self._file.read(path) for path in paths()]
+            alive = self._file.unfinished and self._writer_lives()
+            values = self._file.read_all(paths())
             try:
                 if self._checked:
                     self._compare(values, crc_path, what)
                 return values
             except _Mismatch:
-                if died:
+                if self._file.unfinished and not alive:
                     return None
-                if time.monotonic() > deadline:
+                if not alive or time.monotonic() > deadline:
                     raise
-                # Read once more when that is known: it may have come to the end in between.
-                died = self._file.unfinished and not self._writer_lives()
                 time.sleep(_LIVE_PAUSE_S)
 
     @property
@@ -356,7 +384,8 @@ class Session:
             reported(self.path, StorageFault, "counting the parameters"),
             self._file.dataset(schema.CHECKPOINT_PARAMETERS) as parameters,
         ):
-            return int(parameters.shape[-1])
+            _, count = parameters.shape
+            return int(count)
 
     def to_xarray(self, shots: slice = slice(None)) -> "Dataset":
         """Return the session, or these shots of it, as an `xarray.Dataset`, with units and descriptions.
@@ -399,9 +428,9 @@ class Session:
 
         def recorded(cursor: Cursor) -> bool:
             return (
-                self._lengths[schema.SHOTS] >= cursor.shot
-                and self._lengths[schema.STEPS] > cursor.step
-                and self._lengths[schema.EPOCHS] > cursor.epoch
+                0 <= cursor.shot <= self._lengths[schema.SHOTS]
+                and -1 <= cursor.step < self._lengths[schema.STEPS]
+                and -1 <= cursor.epoch < self._lengths[schema.EPOCHS]
             )
 
         found = self._newest(recorded)
@@ -424,19 +453,24 @@ class Session:
                         continue
                     arrays = self._checkpoint_arrays(slot)
                     # The writer may have come round to this slot in the meantime.
-                    if self._cursors()[slot] == cursors[slot] and (
-                        not self._checked or cursors["crc32"][slot] == checkpoint_crc(cursor, arrays)
-                    ):
+                    if self._cursors()[slot] == cursors[slot] and self._whole(cursors[slot], cursor, arrays):
                         return cursor, arrays
                 if (self._cursors() == cursors).all():
                     break
         return None
+
+    def _whole(self, stored: np.void, cursor: Cursor, arrays: Mapping[str, NDArray[Any]]) -> bool:
+        if not self._checked:
+            return True
+        return int(stored["crc32"]) == checkpoint_crc(cursor, arrays, self._key(schema.CHECKPOINTS))
 
     def _checkpoint_arrays(self, slot: int) -> dict[str, NDArray[Any]]:
         path = schema.CHECKPOINT_PARAMETERS
         arrays = {path: self._file.array(path, np.dtype(np.float32), 2)[slot]}
         for path in self._file.leaves(schema.CHECKPOINT_STATE) if self._checked else ():
             arrays[path] = self._file.slot(path, slot)
+            if sum(array.nbytes for array in arrays.values()) > self._file.size:
+                raise ValueError(f"/{schema.CHECKPOINTS} claims more than the file can hold")
         return arrays
 
     def _cursors(self) -> NDArray[Any]:

@@ -24,7 +24,7 @@ from labpgt.session import schema
 from labpgt.session.buffer import RowBuffer
 from labpgt.session.checksum import checkpoint_crc, table_key
 from labpgt.session.disk import check_space, close_durably, close_unwritten
-from labpgt.session.layout import crc_of, lay_out, result_paths, table_dtypes
+from labpgt.session.layout import lay_out, run_of, sum_up, table_dtypes
 from labpgt.session.provenance import provenance
 from labpgt.session.reader import Cursor, Resumption, Session
 
@@ -127,7 +127,7 @@ class Recovery:
         lay_out(file, first, session.provenance, run_id, [*session.resumptions, now])
 
     def _fill(self, file: h5py.File) -> None:
-        run_id = file[schema.RUN_ID][()].decode()
+        run_id = run_of(file)
         buffers = {
             name: RowBuffer(file[name], dtype, _BLOCK, table_key(run_id, name))
             for name, dtype in table_dtypes(self.session.symbols, self.session.nodes).items()
@@ -147,7 +147,7 @@ class Recovery:
             write_checkpoint(file, 0, Checkpoint(*cursor, parameters, state))
             for name in state["results"].dtype.names or ():
                 file[f"{schema.RESULTS}/{name}"][()] = state["results"][name]
-            file[schema.RESULTS_CRC][()] = crc_of(file, result_paths())
+            sum_up(file, ended=False)
 
     def _verify(self, copy: Session) -> None:
         same = all(
@@ -181,4 +181,5 @@ def write_checkpoint(file: h5py.File, slot: int, checkpoint: Checkpoint) -> None
     for path, array in arrays.items():
         file[path][slot] = array
     cursor = (checkpoint.shot, checkpoint.step, checkpoint.epoch)
-    file[schema.CHECKPOINT_CURSOR][slot] = np.array((*cursor, 1, checkpoint_crc(cursor, arrays)), schema.CURSOR_DTYPE)
+    crc = checkpoint_crc(cursor, arrays, table_key(run_of(file), schema.CHECKPOINTS))
+    file[schema.CHECKPOINT_CURSOR][slot] = np.array((*cursor, 1, crc), schema.CURSOR_DTYPE)

@@ -60,6 +60,8 @@ CHECKSUMS = "entry/checksums"
 CONSTANTS_CRC = "entry/checksums/constants"
 STATE_CRC = "entry/checksums/state"
 RESULTS_CRC = "entry/checksums/results"
+LENGTHS_CRC = "entry/checksums/lengths"
+"""Of the numbers of rows, once the run has ended: HDF5 cannot tell an older list of chunks from the last one."""
 LEARNING_CURVE = "entry/learning_curve"
 
 CURVE = {
@@ -78,6 +80,8 @@ WARNING_DTYPE = np.dtype([("shot", "<i8"), ("message", "S1024")])
 TABLES = (SHOTS, STEPS, EPOCHS, WARNINGS)
 STATE = (STATUS, REASON, END_TIME, PARAMETERS_SHA256)
 """Texts that change at the end of a run."""
+STATE_CHAIN = (*STATE, RESULTS_CRC, LENGTHS_CRC)
+"""What the checksum of the state is of: older results do not go with a newer end, whole as they may be."""
 CONSTANTS = (VERSION, RUN_ID, DEFINITION, TITLE, CONFIGURATION, START_TIME)
 CONSTANT_GROUPS = (PROVENANCE, TASK, INSTRUMENT, RESUMPTIONS)
 """What is known when a process starts to write, and never changes while it does."""

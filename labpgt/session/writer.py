@@ -42,7 +42,7 @@ from labpgt.session.disk import (
     part_path,
     put_in_place,
 )
-from labpgt.session.layout import crc_of, lay_out, result_paths, table_dtypes
+from labpgt.session.layout import lay_out, run_of, sum_up, table_dtypes
 from labpgt.session.provenance import provenance
 from labpgt.session.recovery import Recovery, write_checkpoint
 
@@ -169,7 +169,7 @@ class SessionWriter:
             if not RENAMES_OPEN_FILES:
                 self._put_in_place()
             file = h5py.File(self._part or self.path, "r+", libver=schema.LIBVER)
-            run_id = file[schema.RUN_ID][()].decode()
+            run_id = run_of(file)
             for name, dtype in table_dtypes(event.symbols, event.nodes).items():
                 key = table_key(run_id, name)
                 self._buffers[name] = RowBuffer(file[name], dtype, self.flush_shots, key)
@@ -226,6 +226,7 @@ class SessionWriter:
                 self._keep(file, event)
             case Measured():
                 self._measured(file, event.values)
+                sum_up(file, ended=False)
                 self._flush()
             case RunWarning():
                 message = schema.encode(event.message, schema.WARNING_DTYPE["message"].itemsize)
@@ -318,7 +319,6 @@ class SessionWriter:
             )
         for name, value in values.items():
             file[f"{schema.RESULTS}/{name}"][()] = value
-        file[schema.RESULTS_CRC][()] = crc_of(file, result_paths())
 
     def _stop(self, file: h5py.File, event: RunStopped) -> None:
         if self._part is not None:
@@ -332,7 +332,7 @@ class SessionWriter:
         _overwrite(file, schema.REASON, event.reason, schema.REASON_BYTES)
         _overwrite(file, schema.END_TIME, schema.iso_time(event.time), schema.TIME_BYTES)
         _overwrite(file, schema.STATUS, event.status, schema.STATUS_BYTES)
-        file[schema.STATE_CRC][()] = crc_of(file, schema.STATE)
+        sum_up(file, ended=True)
         self._sync(file)
 
     def _discard(self) -> None:
@@ -358,7 +358,7 @@ class SessionWriter:
                 _overwrite(file, schema.REASON, str(self._fault), schema.REASON_BYTES)
                 _overwrite(file, schema.STATUS, Status.FAILED, schema.STATUS_BYTES)
             _overwrite(file, schema.END_TIME, schema.iso_time(time.time()), schema.TIME_BYTES)
-            file[schema.STATE_CRC][()] = crc_of(file, schema.STATE)
+            sum_up(file, ended=True)
             file.flush()
         rescued = close_durably(file, self._absolute)
         self._file = None

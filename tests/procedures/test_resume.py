@@ -18,9 +18,9 @@ from labpgt.device import Setting
 from labpgt.errors import DeviceFault, InputError, RunAborted, StorageFault
 from labpgt.events import Event, Purpose, RunResumed, ShotsTaken, Status, StepDone, Subscriber
 from labpgt.replay import ELSEWHERE, ReplayMismatch, Verdict, replay
-from labpgt.session import Session, schema
+from labpgt.session import Session
 from labpgt.session.buffer import RowBuffer
-from labpgt.session.layout import crc_of
+from labpgt.session.layout import sum_up
 from labpgt.tasks import load_dataset
 from procedures.resume import resume
 from procedures.train import StopRequest, run
@@ -234,7 +234,7 @@ def test_a_run_that_lacks_only_its_end_gets_it(tmp_path: Path, monkeypatch: pyte
         for name in ("end_time", "reason", "parameters_sha256"):
             file[f"entry/{name}"][()] = b""
         file["entry/status"][()] = b"running"
-        file[schema.STATE_CRC][()] = crc_of(file, schema.STATE)
+        sum_up(file, ended=False)
     monkeypatch.setattr("labpgt.session.reader.process_runs", lambda pid, created: False)
     done = resume(path)
     assert done.resumed is None, "the device was not asked"
