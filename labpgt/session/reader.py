@@ -290,7 +290,7 @@ class Session:
     def _state(self) -> dict[str, str]:
         """Return the texts that change while a run goes on."""
         paths = schema.STATE_CHAIN if self._checked else schema.STATE
-        values = self._live(lambda: paths, schema.STATE_CRC, "the status and what goes with it")
+        values = self._live(lambda: paths, schema.STATE_CRC, "status, reason, end time and hash")
         if values is None:
             return dict.fromkeys(schema.STATE, "") | {schema.STATUS: Status.RUNNING}
         return {value.path: value.text() for value in values if value.path in schema.STATE}

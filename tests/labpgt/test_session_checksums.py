@@ -265,7 +265,6 @@ def all_of_another_session(file: h5py.File, other: h5py.File) -> None:
 def left_out(file: h5py.File, _other: h5py.File) -> None:
     rows = file["entry/shots"]
     rows[10:199] = rows[11:200]
-    rows.resize((199,))
 
 
 @pytest.mark.parametrize(
@@ -322,9 +321,9 @@ def test_values_count_with_name_type_shape_and_unit() -> None:
         ("a", np.array(1.0).view("<i8"), "Hz"),
         ("a", np.array(-1.0), "Hz"),
     ]
-    assert len({values_crc([value]) for value in (one, *others)}) == 1 + len(others)
-    assert values_crc([one, others[0]]) == values_crc([others[0], one]), "in whatever order"
-    assert CRC_DTYPE.type(values_crc([one])) == values_crc([one])
+    assert len({values_crc([value], 5) for value in (one, *others)}) == 1 + len(others)
+    assert values_crc([one, others[0]], 5) == values_crc([others[0], one], 5), "in whatever order"
+    assert CRC_DTYPE.type(values_crc([one], 5)) == values_crc([one], 5) != values_crc([one], 6)
 
 
 def test_a_damaged_row_of_an_unfinished_session_is_named_unless_it_is_the_last(tmp_path: Path) -> None:

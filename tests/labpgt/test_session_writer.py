@@ -176,7 +176,7 @@ def test_h5py_alone_reads_the_file_and_finds_the_learning_curve(recorded: Record
         for group in [file["entry"], *(item for item in file["entry"].values() if isinstance(item, h5py.Group))]:
             assert group.attrs["NX_class"].startswith("NX")
         assert entry["status"][()] == b"success"
-        assert entry["instrument/settings/frequency"].attrs["units"] == "Hz"
+        assert entry["instrument/settings/frequency"].attrs["units"].decode() == "Hz"
         assert set(entry["results"]) == set(RESULTS)
         assert entry["results/train_loss"].attrs["description"] == RESULTS["train_loss"]
         np.testing.assert_array_equal(entry["shots"]["response"], recorded.shots["response"])

@@ -217,6 +217,7 @@ def test_half_a_pair_at_the_end_is_taken_again_whole(tmp_path: Path) -> None:
         shots.resize((len(shots) - 7,))
         file["entry/steps"].resize((len(file["entry/steps"]) - 1,))
         kept = len(shots)
+        sum_up(file, ended=True)
     done = resume(path)
     assert done.resumed is not None
     assert done.resumed.shot == kept - 1
