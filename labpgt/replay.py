@@ -273,8 +273,9 @@ def compare_drives(asked: NDArray[np.float64], rows: NDArray[np.void], first: in
         raise ReplayMismatch(
             f"shots of {asked.shape[1]} symbols were asked, {rows['drive'].shape[1]} symbols are recorded"
         )
-    # The comparison is written so that a recorded NaN fails it.
-    differs = ~(np.abs(asked - rows["drive"]) <= tolerance)
+    # The comparison is written so that a recorded NaN fails it, and infinity, without a warning.
+    with np.errstate(invalid="ignore"):
+        differs = ~(np.abs(asked - rows["drive"]) <= tolerance)
     if differs.any():
         i, symbol = np.argwhere(differs)[0]
         raise ReplayMismatch(

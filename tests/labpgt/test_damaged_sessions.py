@@ -40,6 +40,7 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of what numpy makes of damaged numbers
 def test_no_damage_is_taken_for_right(sessions: Path, tmp_path: Path) -> None:
     originals = {name: read_original(sessions, name) for name in STRANGERS}
     path = tmp_path / "run.h5"
