@@ -37,7 +37,7 @@ from labpgt.losses import Loss
 from labpgt.network import build_network
 from labpgt.optimizers import build_optimizer, build_scheduler, catch_up, restore_state, state_arrays
 from labpgt.rng import Draw, generator
-from labpgt.session.reader import TrainingState
+from labpgt.session.checkpoints import TrainingState
 from labpgt.shots import ShotTaker, TakingStopped, device_errors
 from labpgt.tasks import Dataset
 

@@ -5,9 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,17 +15,10 @@ from labpgt.errors import InputError, StorageFault
 from labpgt.events import EPOCH_DTYPE, RESULTS, STEP_DTYPE, Status, shot_dtype
 from labpgt.session import schema
 from labpgt.session.checked import CheckedFile, Value, reported
-from labpgt.session.checksum import (
-    CRC_DTYPE,
-    checkpoint_crc,
-    lengths_crc,
-    matching,
-    split,
-    stored_dtype,
-    table_key,
-    values_crc,
-)
+from labpgt.session.checkpoints import Cursor, TrainingState, newest
+from labpgt.session.checksum import CRC_DTYPE, lengths_crc, table_key, values_crc
 from labpgt.session.provenance import process_runs
+from labpgt.session.tables import Tables
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -34,25 +26,8 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 64 << 20
 _LIVE_S = 1.0
 _LIVE_PAUSE_S = 2e-3
-_CHECKPOINT_TRIES = 100
 _RECENT_S = 60.0
 """A run on another machine counts as running while its file is younger than this."""
-
-
-class Cursor(NamedTuple):
-    """Where in a run a checkpoint was taken: shots taken, and the last step and epoch done (-1: none)."""
-
-    shot: int
-    step: int
-    epoch: int
-
-
-class TrainingState(NamedTuple):
-    """A whole checkpoint: what training goes on from."""
-
-    cursor: Cursor
-    parameters: NDArray[np.float32]
-    state: dict[str, NDArray[Any]]
 
 
 class Resumption(NamedTuple):
@@ -132,16 +107,17 @@ class Session:
                 f"session {self.path} has schema version {self.schema_version}, this labpgt reads 1 to "
                 f"{schema.SCHEMA_VERSION}; {todo}"
             )
-        self._checked = self.schema_version >= schema.CHECKSUMS_SINCE
 
     def _read_constants(self) -> None:
         file = self._file
-        groups = [group for group in schema.CONSTANT_GROUPS if self._checked or group != schema.RESUMPTIONS]
-        paths = [path for path in schema.CONSTANTS if self._checked or path != schema.RUN_ID]
+        checked = self.schema_version >= schema.CHECKSUMS_SINCE
+        groups = [group for group in schema.CONSTANT_GROUPS if checked or group != schema.RESUMPTIONS]
+        paths = [path for path in schema.CONSTANTS if checked or path != schema.RUN_ID]
         paths += (leaf for group in groups for leaf in file.leaves(group))
         values = {value.path: value for value in file.read_all(paths)}
-        self.run_id = values[schema.RUN_ID].text() if self._checked else ""
-        if self._checked:
+        self._run = values[schema.RUN_ID].text() if checked else None
+        self.run_id = self._run or ""
+        if checked:
             self._compare(values.values(), schema.CONSTANTS_CRC, "configuration, settings and provenance")
         self.start_time = values[schema.START_TIME].text()
         self.configuration = values[schema.CONFIGURATION].text()
@@ -173,20 +149,15 @@ class Session:
     def _read_tables(self) -> None:
         if self.symbols < 1 or self.nodes < 1:
             raise ValueError(f"{self.symbols} symbols of {self.nodes} nodes are no shot")
-        self._dtypes = {
+        dtypes = {
             schema.SHOTS: shot_dtype(self.symbols, self.nodes),
             schema.STEPS: STEP_DTYPE,
             schema.EPOCHS: EPOCH_DTYPE,
         }
-        if self._checked:
-            self._dtypes[schema.WARNINGS] = schema.WARNING_DTYPE
-        self._keys = {path: self._key(path) for path in self._dtypes}
-        self._stored = {path: stored_dtype(t) if self._checked else t for path, t in self._dtypes.items()}
-        for path, dtype in self._stored.items():
-            with self._file.dataset(path) as table:
-                self._check_table(table, path, dtype)
-        self._lengths = {path: self._length(path) for path in self._dtypes}
-        if self._checked and not self._file.unfinished:
+        if self._run is not None:
+            dtypes[schema.WARNINGS] = schema.WARNING_DTYPE
+        self._tables = Tables(self._file, dtypes, self._run)
+        if self._run is not None and not self._file.unfinished:
             self._check_lengths()
 
     def _check_lengths(self) -> None:
@@ -194,63 +165,14 @@ class Session:
         key, recorded = self._key(schema.LENGTHS_CRC), self._recorded_crc(schema.LENGTHS_CRC)
         if recorded == lengths_crc({}, key) and not self._state()[schema.END_TIME]:
             return  # closed by HDF5, when a process left without closing its writer
-        if recorded != lengths_crc(self._lengths, key):
+        if recorded != lengths_crc(self._tables.lengths, key):
             raise ValueError("the tables are not as long as they were; the file is damaged, take it from a backup")
-
-    def _check_table(self, table: h5py.Dataset, path: str, expected: np.dtype[np.void]) -> None:
-        if table.ndim != 1 or table.dtype.names != expected.names:
-            raise ValueError(f"/{path} has columns {table.dtype.names}, expected {expected.names}")
-        for name in expected.names or ():
-            if table.dtype[name] != expected[name]:
-                raise ValueError(f"column {name} of /{path} is {table.dtype[name]}, expected {expected[name]}")
-        if table.dtype != expected:
-            raise ValueError(f"/{path} has its columns at {table.dtype}, expected {expected}")
-
-    def _length(self, path: str) -> int:
-        """Return how many rows are there."""
-        with self._file.dataset(path) as table:
-            return self._rows_there(table, path)
-
-    def _rows_there(self, table: h5py.Dataset, path: str) -> int:
-        dtype = self._stored[path]
-        claimed = int(table.shape[0])
-        possible: int = self._file.size // dtype.itemsize
-        if not self._file.unfinished:
-            if claimed > possible:
-                raise ValueError(f"{table.name} claims {claimed} rows, more than the file can hold; it is damaged")
-            return claimed
-        # The last block of a run whose disk refused a write, or whose machine lost power, may be there in name only.
-        stop = min(claimed, possible)
-        block = schema.chunk_rows(dtype)
-        searched = False
-        while stop:
-            start = max(0, stop - block)
-            there = np.flatnonzero(self._whole_rows(self._read(table, path, start, stop), path, start))
-            if there.size:
-                return start + int(there[-1]) + 1
-            # A file may claim to be long at no cost.
-            stop = start if searched else min(start, table.id.get_num_chunks() * table.chunks[0])
-            searched = True
-        return 0
-
-    def _read(self, table: h5py.Dataset, path: str, start: int, stop: int) -> NDArray[np.void]:
-        # Indexing the table, h5py would take longer to find out what its rows are than to read them.
-        rows = np.empty(stop - start, self._stored[path])
-        if rows.size:
-            table.read_direct(rows, np.s_[start:stop])
-        return rows
-
-    def _whole_rows(self, rows: NDArray[np.void], path: str, first: int) -> NDArray[np.bool_]:
-        if self._checked:
-            return matching(rows, self._dtypes[path], self._keys[path], first)
-        written: NDArray[np.bool_] = rows["time"] != 0  # a row that was never written is all zeros
-        return written
 
     def refresh(self) -> None:
         """Look for rows that were written since; for a run that another process writes."""
         if self._file.unfinished:
             with reported(self.path, StorageFault, "looking for new shots"):
-                self._lengths = {path: self._length(path) for path in self._dtypes}
+                self._tables.refresh()
 
     @property
     def status(self) -> Status:
@@ -289,7 +211,7 @@ class Session:
 
     def _state(self) -> dict[str, str]:
         """Return the texts that change while a run goes on."""
-        paths = schema.STATE_CHAIN if self._checked else schema.STATE
+        paths = schema.STATE_CHAIN if self._run is not None else schema.STATE
         values = self._live(lambda: paths, schema.STATE_CRC, "status, reason, end time and hash")
         if values is None:
             return dict.fromkeys(schema.STATE, "") | {schema.STATUS: Status.RUNNING}
@@ -315,7 +237,7 @@ class Session:
             alive = self._file.unfinished and self._writer_lives()
             values = self._file.read_all(paths())
             try:
-                if self._checked:
+                if self._run is not None:
                     self._compare(values, crc_path, what)
                 return values
             except _Mismatch:
@@ -332,7 +254,7 @@ class Session:
 
     def warning_rows(self) -> NDArray[np.void]:
         """Return one row of `schema.WARNING_DTYPE` for each warning: shots taken when it came, and its text."""
-        if self._checked:
+        if self._run is not None:
             return self._rows(schema.WARNINGS, 0, None)
         with reported(self.path, StorageFault, "reading the warnings"):
             texts = [text for text in self._file.read(schema.WARNINGS).texts() if text]
@@ -346,7 +268,7 @@ class Session:
     @property
     def n_shots(self) -> int:
         """Shots in the file."""
-        return self._lengths[schema.SHOTS]
+        return self._tables.lengths[schema.SHOTS]
 
     def shots(self, start: int = 0, stop: int | None = None) -> NDArray[np.void]:
         """Return shots start to stop as rows of `labpgt.events.shot_dtype`; fewer where the file ends earlier."""
@@ -354,7 +276,7 @@ class Session:
 
     def iter_shots(self, block: int = 4096) -> Iterator[NDArray[np.void]]:
         """Yield all shots in blocks of so many rows, or fewer when the shots are long (64 MiB)."""
-        rows = max(1, min(block, _BLOCK_BYTES // self._dtypes[schema.SHOTS].itemsize))
+        rows = max(1, min(block, _BLOCK_BYTES // self._tables.row_bytes(schema.SHOTS)))
         end = self.n_shots
         for start in range(0, end, rows):
             yield self.shots(start, min(start + rows, end))
@@ -362,7 +284,7 @@ class Session:
     @property
     def n_steps(self) -> int:
         """Rows that `steps` returns."""
-        return self._lengths[schema.STEPS]
+        return self._tables.lengths[schema.STEPS]
 
     def steps(self, start: int = 0, stop: int | None = None) -> NDArray[np.void]:
         """Return one row of `labpgt.events.STEP_DTYPE` for each update of the parameters, or some of them."""
@@ -371,7 +293,7 @@ class Session:
     @property
     def n_epochs(self) -> int:
         """Rows that `epochs` returns."""
-        return self._lengths[schema.EPOCHS]
+        return self._tables.lengths[schema.EPOCHS]
 
     def epochs(self, start: int = 0, stop: int | None = None) -> NDArray[np.void]:
         """Return one row of `labpgt.events.EPOCH_DTYPE` for each pass through the training part, or some of them."""
@@ -400,82 +322,37 @@ class Session:
         return to_xarray(self, shots)
 
     def _rows(self, path: str, start: int, stop: int | None) -> NDArray[np.void]:
-        start, stop, _ = slice(start, stop).indices(self._lengths[path])
+        start, stop, _ = slice(start, stop).indices(self._tables.lengths[path])
         doing = f"reading rows {start} to {stop} of /{path}"
-        with reported(self.path, StorageFault, doing), self._file.dataset(path) as table:
-            rows = self._read(table, path, start, max(start, stop))
-            if not self._checked:
-                return rows
-            whole = self._whole_rows(rows, path, start)
-            if not whole.all():
-                raise ValueError(
-                    f"row {start + int(np.argmin(whole))} does not match its checksum; the file is damaged there"
-                )
-            return split(rows, self._dtypes[path])
+        with reported(self.path, StorageFault, doing):
+            return self._tables.rows(path, start, max(start, stop))
 
     def checkpoint(self) -> tuple[Cursor, NDArray[np.float32]] | None:
         """Return the newest whole checkpoint: where it was taken, and the parameters (n,). None before the first."""
         found = self._newest(lambda cursor: True)
-        return None if found is None else (found[0], found[1][schema.CHECKPOINT_PARAMETERS])
+        return None if found is None else (found.cursor, found.parameters)
 
     def training_state(self) -> TrainingState | None:
         """Return the newest checkpoint that training can go on from, whose shots, steps and epochs are all here.
 
         None where there is none: before the first, and in files of schema 1, which kept the parameters alone.
         """
-        if not self._checked:
+        if self._run is None:
             return None
+        lengths = self._tables.lengths
 
         def recorded(cursor: Cursor) -> bool:
             return (
-                0 <= cursor.shot <= self._lengths[schema.SHOTS]
-                and -1 <= cursor.step < self._lengths[schema.STEPS]
-                and -1 <= cursor.epoch < self._lengths[schema.EPOCHS]
+                0 <= cursor.shot <= lengths[schema.SHOTS]
+                and -1 <= cursor.step < lengths[schema.STEPS]
+                and -1 <= cursor.epoch < lengths[schema.EPOCHS]
             )
 
-        found = self._newest(recorded)
-        if found is None:
-            return None
-        cursor, arrays = found
-        parameters = arrays.pop(schema.CHECKPOINT_PARAMETERS)
-        state = {path.removeprefix(f"{schema.CHECKPOINT_STATE}/"): array for path, array in arrays.items()}
-        return TrainingState(cursor, parameters, state)
+        return self._newest(recorded)
 
-    def _newest(self, wanted: Callable[[Cursor], bool]) -> tuple[Cursor, dict[str, NDArray[Any]]] | None:
+    def _newest(self, wanted: Callable[[Cursor], bool]) -> TrainingState | None:
         with reported(self.path, StorageFault, "reading the checkpoint"):
-            for _ in range(_CHECKPOINT_TRIES):
-                cursors = self._cursors()
-                # Without evaluation the last update of an epoch and its end are at the same shot.
-                order = np.argsort(cursors, order=Cursor._fields)[::-1]
-                for slot in (int(i) for i in order if cursors["valid"][i]):
-                    cursor = Cursor(*(int(cursors[name][slot]) for name in Cursor._fields))
-                    if not wanted(cursor):
-                        continue
-                    arrays = self._checkpoint_arrays(slot)
-                    # The writer may have come round to this slot in the meantime.
-                    if self._cursors()[slot] == cursors[slot] and self._whole(cursors[slot], cursor, arrays):
-                        return cursor, arrays
-                if (self._cursors() == cursors).all():
-                    break
-        return None
-
-    def _whole(self, stored: np.void, cursor: Cursor, arrays: Mapping[str, NDArray[Any]]) -> bool:
-        if not self._checked:
-            return True
-        return int(stored["crc32"]) == checkpoint_crc(cursor, arrays, self._key(schema.CHECKPOINTS))
-
-    def _checkpoint_arrays(self, slot: int) -> dict[str, NDArray[Any]]:
-        path = schema.CHECKPOINT_PARAMETERS
-        arrays = {path: self._file.array(path, np.dtype(np.float32), 2)[slot]}
-        for path in self._file.leaves(schema.CHECKPOINT_STATE) if self._checked else ():
-            arrays[path] = self._file.slot(path, slot)
-            if sum(array.nbytes for array in arrays.values()) > self._file.size:
-                raise ValueError(f"/{schema.CHECKPOINTS} claims more than the file can hold")
-        return arrays
-
-    def _cursors(self) -> NDArray[Any]:
-        dtype = schema.CURSOR_DTYPE if self._checked else schema.CURSOR_V1_DTYPE
-        return self._file.array(schema.CHECKPOINT_CURSOR, dtype, 1)
+            return newest(self._file, self._run, wanted)
 
     def close(self) -> None:
         """Close the file."""

@@ -22,11 +22,12 @@ from labpgt.errors import StorageFault
 from labpgt.events import Checkpoint, RunStarted
 from labpgt.session import schema
 from labpgt.session.buffer import RowBuffer
+from labpgt.session.checkpoints import Cursor
 from labpgt.session.checksum import checkpoint_crc, table_key
 from labpgt.session.disk import check_space, close_durably, close_unwritten
 from labpgt.session.layout import lay_out, run_of, sum_up, table_dtypes
 from labpgt.session.provenance import provenance
-from labpgt.session.reader import Cursor, Resumption, Session
+from labpgt.session.reader import Resumption, Session
 
 _BLOCK = 4096
 _START = Cursor(0, -1, -1)
@@ -48,8 +49,8 @@ class Recovery:
         # A ± pair is whole or taken again.
         self.tail: NDArray[np.void] = tail[:-1] if len(tail) and tail["sign"][-1] > 0 else tail
         """Shots on record since the checkpoint, in whole pairs."""
-        self.steps = session.steps()[cursor.step + 1 :]
-        self.epochs = session.epochs()[cursor.epoch + 1 :]
+        self.steps = session.steps(cursor.step + 1)
+        self.epochs = session.epochs(cursor.epoch + 1)
         self.changed_settings: Mapping[str, Setting] = {}
         """All settings of the device, where some have changed and that is accepted."""
         self._warnings = {row.tobytes() for row in session.warning_rows()}

@@ -667,7 +667,7 @@ def test_a_crashed_file_that_claims_to_be_long_is_not_searched_for_its_end(
         rows[0] += len(stored)
         return matching(stored, *others)
 
-    monkeypatch.setattr("labpgt.session.reader.matching", counting)
+    monkeypatch.setattr("labpgt.session.tables.matching", counting)
     with Session(unfinished) as session:
         assert session.n_shots == shots
     assert rows[0] < 2000
