@@ -28,6 +28,7 @@ class RowBuffer:
         # Copying plain bytes is four times as fast as copying a row of fields.
         self._void = np.dtype(f"V{dtype.itemsize}")
         self._plain = split(self._rows, self._void)
+        self._crcs = None if key is None else self._rows[CRC]
         self.filled = 0
         """Rows waiting here."""
         self.written: int = dataset.shape[0]
@@ -75,5 +76,5 @@ class RowBuffer:
                 "make rows as labpgt.events describes them"
             )
         self._plain[where] = np.ascontiguousarray(rows).view(self._void)
-        if self._key is not None:
-            self._rows[CRC][where] = row_crcs(rows, self._key, first)
+        if self._key is not None and self._crcs is not None:
+            self._crcs[where] = row_crcs(rows, self._key, first)

@@ -239,7 +239,7 @@ class SessionWriter:
     def _shots_taken(self, rows: NDArray[np.void]) -> None:
         if not len(rows):
             return
-        self._shots = int(rows["index"][-1]) + 1
+        self._shots += len(rows)
         if self._recovery is not None and (first := self._recovery.losses_missing(rows)) is not None:
             # Answered, but not read out, before the run ended: the loss comes only now.
             self._flush()
@@ -247,22 +247,21 @@ class SessionWriter:
         self._append(schema.SHOTS, rows)
 
     def _append(self, name: str, new: NDArray[Any]) -> None:
-        rows: NDArray[Any] = np.atleast_1d(new)
+        rows: NDArray[Any] = new if new.ndim else new.reshape(1)
         if self._recovery is not None:
             rows = rows[self._recovery.known(name, len(rows)) :]
         buffer = self._buffers[name]
-        start = 0
-        while start < len(rows):
-            # Two rows at least: a ± pair is never torn, whatever happens between two flushes.
-            if buffer.room < 2:
-                self._flush()
-            stop = start + min(buffer.room, len(rows) - start)
-            if name == schema.SHOTS and stop < len(rows) and rows["sign"][stop - 1] > 0:
-                stop -= 1
-            buffer.add(rows[start:stop])
-            if self._waiting_since is None:
-                self._waiting_since = time.perf_counter()
-            start = stop
+        while len(rows) > buffer.room:
+            fit = buffer.room
+            # A ± pair is never torn, whatever happens between two flushes.
+            if fit and name == schema.SHOTS and rows["sign"][fit - 1] > 0:
+                fit -= 1
+            buffer.add(rows[:fit])
+            rows = rows[fit:]
+            self._flush()
+        buffer.add(rows)
+        if self._waiting_since is None:
+            self._waiting_since = time.perf_counter()
         if buffer.is_due or self._waited() >= self.flush_s:
             self._flush()
 
