@@ -22,7 +22,8 @@ class ResumedReservoir:
     """Answers each shot from the record as long as it lasts, if it is asked the same, and then lets the device answer.
 
     A `Reservoir` and `Seekable`. `forward` raises `ReplayMismatch` naming the first shot whose drive differs from the
-    recorded one. `going_live` is called once with the number of the first shot that the device answers, before it does.
+    recorded one. `going_live` is called once with the number of the first shot that the device answers, before it does,
+    by `announce`, which is to be called before every `forward`.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class ResumedReservoir:
         self.tolerance = tolerance
         self._recovery = recovery
         self._going_live: Callable[[int], None] | None = going_live
+        self._live_from = recovery.n_shots
         self._next = recovery.first_shot
         if isinstance(device, Differentiable):
             self.vjp = device.vjp
@@ -76,6 +78,12 @@ class ResumedReservoir:
         """Set the number of the next shot."""
         self._next = shot
 
+    def announce(self, first: int, stop: int) -> None:
+        """Say that shots first to stop are about to be asked; calls `going_live` before the device answers one."""
+        if self._going_live is not None and stop > self._live_from:
+            self._going_live(max(first, self._live_from))
+            self._going_live = None
+
     def forward(self, drives: NDArray[np.float64]) -> NDArray[np.float64]:
         """Drives (shots, symbols) to responses (shots, symbols, n_nodes), recorded ones first."""
         first, self._next = self._next, self._next + len(drives)
@@ -85,9 +93,6 @@ class ResumedReservoir:
         if len(recorded) == len(drives):
             return answers
         first += len(recorded)
-        if self._going_live is not None:
-            self._going_live(first)
-            self._going_live = None
         if isinstance(self.device, Seekable):
             self.device.seek(first)
         live = self.device.forward(drives[len(recorded) :])
@@ -158,6 +163,23 @@ def settings_table(changed: list[ChangedSetting]) -> str:
 
 def _worded(setting: Setting | None) -> str:
     return "-" if setting is None else f"{setting.value} {setting.unit}".rstrip()
+
+
+def check_device(session: Session, device: Reservoir, symbols: int) -> None:
+    """Raise `InputError` when this cannot be the device that a session was recorded with, shots of so many symbols."""
+    recorded: tuple[str | float, ...] = (session.device, session.nodes, session.symbols, *session.drive_limits)
+    now: tuple[str | float, ...] = (device.name, device.n_nodes, symbols, *device.drive_limits)
+    names = ("device", "nodes a symbol", "symbols a shot", "lowest drive", "highest drive")
+    changed = [
+        ChangedSetting(name, Setting(before), Setting(after))
+        for name, before, after in zip(names, recorded, now, strict=True)
+        if before != after
+    ]
+    if changed:
+        raise InputError(
+            f"{session.path}: was recorded with another device:\n{settings_table(changed)}\n"
+            "Give the one that it was recorded with"
+        )
 
 
 def check_settings(session: Session, now: Mapping[str, Setting], *, accept: bool) -> dict[str, Setting]:

@@ -49,6 +49,8 @@ class ShotTaker:
         self.device_s = 0.0
         self.stop: Callable[[], str | None] = lambda: None
         """Asked between device calls, never inside a ± pair; a reason raises `TakingStopped`."""
+        self.announce: Callable[[int, int], None] = lambda first, stop: None
+        """Told which shots the device is about to be asked for."""
         self._batch = device_batch
         self._dtype = shot_dtype(symbols, reservoir.n_nodes)
         self._seek = reservoir.seek if isinstance(reservoir, Seekable) else None
@@ -100,7 +102,9 @@ class ShotTaker:
             for done in range(0, len(rows), size):
                 if done and not (paired and done % 2) and (reason := self.stop()):
                     raise TakingStopped(reason)
-                self._expose(rows[done : done + size])
+                part = rows[done : done + size]
+                self.announce(self.index, self.index + len(part))
+                self._expose(part)
         except (DeviceFault, TakingStopped) as end:
             end.answered = rows[: done - done % 2 if paired else done]
             self.taken[purpose] += len(end.answered)

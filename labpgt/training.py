@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,10 @@ class Trainer:
 
         Raises `InputError` when the checkpoint is that of another network, optimiser or estimator.
         """
+        with self._threads():
+            self._restore(saved)
+
+    def _restore(self, saved: TrainingState) -> None:
         cursor, parameters, state = saved
         expected = {"parameters": self.network.values, **self.state()}
         if _kinds(expected) != _kinds({"parameters": parameters, **state}):
@@ -160,14 +165,21 @@ class Trainer:
         (`DeviceFault` above all) pass through; the caller, who owns device and file, words the end of such a run with
         `stopped`.
         """
-        # The number of threads decides the order of sums in torch and BLAS, so it is part of what a run depends on.
-        # For arrays as small as these, one thread is the fastest too.
         self.taker.stop = stop
+        with self._threads():
+            yield from self._timed(stop)
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """Hold torch and BLAS to the configured threads: their number decides the order of sums, and so the last bits.
+
+        For arrays as small as these, one is the fastest too.
+        """
         before = torch.get_num_threads()
         torch.set_num_threads(self.config.training.threads)
         try:
             with threadpool_limits(self.config.training.threads, user_api="blas"):
-                yield from self._timed(stop)
+                yield
         finally:
             torch.set_num_threads(before)
 

@@ -1,12 +1,11 @@
 """Going on with a run that crashed, was aborted or failed, in the same file."""
 
-import hashlib
 import os
 import platform
-import tempfile
 import time
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,11 +15,12 @@ from filelock import FileLock, Timeout
 from labpgt.config import Config
 from labpgt.device import Reservoir
 from labpgt.errors import InputError
-from labpgt.events import Event, RunResumed, RunStopped, RunWarning, Status, Subscriber
+from labpgt.events import RunResumed, RunStopped, RunWarning, Status, Subscriber
 from labpgt.registry import make_device, registered
 from labpgt.replay import check_data
-from labpgt.resume import ResumedReservoir, check_settings, comparison, tolerance_of
+from labpgt.resume import ResumedReservoir, check_device, check_settings, comparison, tolerance_of
 from labpgt.session import Recovery, Session, SessionWriter
+from labpgt.session.provenance import provenance
 from labpgt.shots import device_errors
 from labpgt.tasks import load_dataset
 from labpgt.training import Trainer
@@ -56,6 +56,7 @@ def resume(
     and what `procedures.train.run` raises. `device` replaces the one that the configuration names.
     """
     path = file.resolve()
+    Session(path).close()  # what is no session is refused before anything is written beside it
     with _alone(path), Session(path) as session:
         _check_resumable(session)
         config = _trusted(session, allowed, device is not None)
@@ -68,10 +69,7 @@ def resume(
 
         def going_live(shot: int) -> None:
             went_live.append(RunResumed(time.time(), shot, len(recovery.tail)))
-            events: list[Event] = [went_live[0]]
-            if tolerance:
-                events.append(RunWarning(_elsewhere(session, tolerance)))
-            for event in events:
+            for event in (went_live[0], *map(RunWarning, _reservations(session, recovery, tolerance))):
                 for told in told_all:
                     told(event)
 
@@ -81,12 +79,9 @@ def resume(
             with device_errors(f"{live.name}: reading its settings"):
                 now = dict(live.settings())
             recovery.changed_settings = check_settings(session, now, accept=accept_changed_settings)
-            if (live.n_nodes, config.network.symbols) != (session.nodes, session.symbols):
-                raise InputError(
-                    f"{path}: its shots have {session.symbols} symbols of {session.nodes} nodes, its configuration "
-                    f"makes {config.network.symbols} of {live.n_nodes}; give the device that it was recorded with"
-                )
+            check_device(session, live, config.network.symbols)
             trainer = Trainer(config, reservoir, dataset)
+            trainer.taker.announce = reservoir.announce
             if recovery.state is not None:
                 try:
                     trainer.restore(recovery.state)
@@ -105,6 +100,24 @@ def resume(
         told_all = [comparison(recovery, tolerance), writer, *subscribers]
         last = conduct(reservoir, trainer_on, writer, told_all, stop)
     return Resumed(config, last, went_live[0] if went_live else None, tolerance)
+
+
+def _reservations(session: Session, recovery: Recovery, tolerance: float) -> Iterator[str]:
+    """Yield what a person should know of the resumed run."""
+    if recovery.left_out:
+        yield (
+            f"the last {recovery.left_out} shots of the file were not whole, as after a power cut: they are taken again"
+        )
+    if tolerance:
+        yield _elsewhere(session, tolerance)
+    recorded = session.resumptions[-1].provenance if session.resumptions else session.provenance
+    here = provenance("")
+    for what in ("labpgt", "git_commit"):
+        if recorded.get(what) != here[what]:
+            yield (
+                f"recorded by {what} {recorded.get(what) or 'unknown'}, resumed by {here[what] or 'unknown'}: what was "
+                "on record came out again, and what comes may differ from a run that never stopped"
+            )
 
 
 def _elsewhere(session: Session, tolerance: float) -> str:
@@ -141,15 +154,24 @@ def _trusted(session: Session, allowed: Sequence[str], given: bool) -> Config:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Keep every other process of this person on this machine from resuming the same file."""
-    name = hashlib.sha256(str(path).encode()).hexdigest()[:16]
-    person = os.getuid() if hasattr(os, "getuid") else ""
-    lock = FileLock(Path(tempfile.gettempdir()) / f"labpgt-{person}-{name}.lock", timeout=0)
+    """Keep everybody else from resuming the same file: who does has a lock beside it.
+
+    A lock that a dead process left is free, and anybody may take it.
+    """
+    place = path.with_name(f".labpgt-{zlib.crc32(os.fsencode(path.name)):08x}.lock")
+    lock = FileLock(place, timeout=0, mode=0o666)
     try:
         lock.acquire()
     except Timeout:
         raise InputError(f"{path}: another process is resuming it; watch it with labpgt watch") from None
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be resumed where it is: {place} cannot be written ({error.strerror}). Copy the session to "
+            "a folder of yours and resume it there"
+        ) from error
     try:
         yield
     finally:
+        with suppress(OSError):
+            place.unlink()
         lock.release()

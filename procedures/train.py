@@ -32,7 +32,6 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        self._at_once = False
         self._shielded = False
 
     def __call__(self) -> str | None:
@@ -59,8 +58,8 @@ class StopRequest:
 
     def _asked(self, number: int, _frame: FrameType | None) -> None:
         if self.reason is not None:
-            if not self._at_once and not self._shielded:
-                self._at_once = True
+            # Every time, for Python drops what is raised in the middle of its own tidying up.
+            if not self._shielded:
                 raise KeyboardInterrupt
             return
         self.reason = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
@@ -166,17 +165,23 @@ def opened(device: Device, leaving: Callable[[], None] = lambda: None) -> Iterat
             ) from error
         yield
     except BaseException as error:
-        leaving()
-        for problem in _release(device):
+        for problem in _release(device, leaving):
             error.add_note(problem)
         raise
-    leaving()
-    if problems := _release(device):
+    if problems := _release(device, leaving):
         raise DeviceFault("; ".join(problems))
 
 
-def _release(device: Device) -> list[str]:
+def _release(device: Device, leaving: Callable[[], None]) -> list[str]:
     """Make a device safe and close it; return what went wrong. One failure does not keep the other from happening."""
+    try:
+        leaving()
+    finally:  # an interruption may come just before nothing can interrupt any more
+        problems = _safe_and_closed(device)
+    return problems
+
+
+def _safe_and_closed(device: Device) -> list[str]:
     problems = []
     for doing, action in (("making it safe", device.make_safe), ("closing it", device.close)):
         try:

@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +21,8 @@ LAST_RESERVE_BYTES = 1 << 20
 """The end of a run may use the reserve up to this."""
 RENAMES_OPEN_FILES = os.name != "nt"
 _COPY_BYTES = 16 << 20
+_LONGEST_NAME = 255
+_SAME_FILE = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
 
 
 def check_creatable(path: Path) -> None:
@@ -47,19 +50,33 @@ def part_path(path: Path) -> Path:
 
     A process killed while it makes a file so leaves either the whole of it at its place or nothing.
     """
-    name = re.compile(re.escape(f".{path.name}.") + r"(\d+)\.part")
+    # A short name, whatever the length of the file's own.
+    stem = f".labpgt-{zlib.crc32(os.fsencode(path.name)):08x}"
+    name = re.compile(re.escape(stem) + r"-(\d+)\.part")
     # Tidying up is no reason to fail: the folder may not be listed, or what is left may be another person's.
     with contextlib.suppress(OSError):
         for left in path.parent.iterdir():
             found = name.fullmatch(left.name)
             if found and (int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1]))):
                 left.unlink(missing_ok=True)
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
+    return path.with_name(f"{stem}-{os.getpid()}.part")
 
 
-def put_in_place(part: Path, path: Path, *, replace: bool) -> None:
-    """Move a file to its place at one stroke; `StorageFault` when another came first and may not be replaced."""
-    if replace:
+def put_in_place(part: Path, path: Path, replaced: os.stat_result | None = None) -> None:
+    """Move a file to its place at one stroke, where nothing is, or where what is `replaced` is as it was.
+
+    Raises `StorageFault` when something else is there.
+    """
+    if replaced is not None:
+        try:
+            now = path.stat()
+        except OSError as error:
+            raise StorageFault(f"{path}: is gone since it was read ({error.strerror}); nothing was changed") from error
+        if not all(getattr(now, name) == getattr(replaced, name) for name in _SAME_FILE):
+            raise StorageFault(
+                f"{path}: has changed since it was read, so somebody else goes on with it; nothing was changed. "
+                "Look at it with labpgt show"
+            )
         with contextlib.suppress(OSError):
             shutil.copymode(path, part)
         part.replace(path)
@@ -165,8 +182,11 @@ def _create_beside_others(folder: Path, path: Path) -> BinaryIO:
     number = 1
     while True:
         times = "" if number == 1 else f"-{number}"
+        name = f"rescued-{os.getpid()}{times}-{path.name}"
+        if len(os.fsencode(name)) > _LONGEST_NAME:
+            name = f"rescued-{os.getpid()}{times}.h5"
         try:
-            return (folder / f"rescued-{os.getpid()}{times}-{path.name}").open("xb")
+            return (folder / name).open("xb")
         except FileExistsError:
             number += 1
 

@@ -1,5 +1,6 @@
 """Reads a session file, whoever wrote it and however the run ended. Nothing in it is imported or evaluated."""
 
+import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 from labpgt.device import Setting
 from labpgt.errors import InputError, StorageFault
 from labpgt.events import EPOCH_DTYPE, RESULTS, STEP_DTYPE, Status, shot_dtype
-from labpgt.session import schema
+from labpgt.session import checkpoints, schema
 from labpgt.session.checked import CheckedFile, Value, reported
-from labpgt.session.checkpoints import Cursor, TrainingState, newest
+from labpgt.session.checkpoints import Cursor, TrainingState
 from labpgt.session.checksum import CRC_DTYPE, lengths_crc, table_key, values_crc
 from labpgt.session.provenance import process_runs
 from labpgt.session.tables import Tables
@@ -265,6 +266,10 @@ class Session:
         """Bytes on disk."""
         return self._file.size
 
+    def stat(self) -> os.stat_result:
+        """Return what the system knows of the open file, wherever its path leads by now."""
+        return self._file.stat()
+
     @property
     def n_shots(self) -> int:
         """Shots in the file."""
@@ -327,13 +332,31 @@ class Session:
         with reported(self.path, StorageFault, doing):
             return self._tables.rows(path, start, max(start, stop))
 
+    def cut_at_holes(self) -> int:
+        """Let the tables end at their first row that is not whole; return how many shots are left out.
+
+        For whoever goes on with a run whose machine lost power. Only what came after a checkpoint is left out: raises
+        `StorageFault` when a hole lies before all of them.
+        """
+        with reported(self.path, StorageFault, "looking for holes"):
+            left_out = self._tables.cut_at_holes()
+            if left_out and self.training_state() is None and self.checkpoint() is not None:
+                path = next(iter(left_out))
+                raise ValueError(
+                    f"row {self._tables.lengths[path]} of /{path} does not match its checksum, and every checkpoint is "
+                    "later; the file is damaged there, take it from a backup"
+                )
+        return left_out.get(schema.SHOTS, 0)
+
     def checkpoint(self) -> tuple[Cursor, NDArray[np.float32]] | None:
         """Return the newest whole checkpoint: where it was taken, and the parameters (n,). None before the first."""
         found = self._newest(lambda cursor: True)
         return None if found is None else (found.cursor, found.parameters)
 
     def training_state(self) -> TrainingState | None:
-        """Return the newest checkpoint that training can go on from, whose shots, steps and epochs are all here.
+        """Return the checkpoint to go on from: the newest with an update on record after it, if there is one.
+
+        Its shots, steps and epochs are all here.
 
         None where there is none: before the first, and in files of schema 1, which kept the parameters alone.
         """
@@ -348,11 +371,16 @@ class Session:
                 and -1 <= cursor.epoch < lengths[schema.EPOCHS]
             )
 
-        return self._newest(recorded)
+        newest = self._newest(recorded)
+        # Going on is checked against the record: from a checkpoint that ends it there would be nothing to check.
+        if newest is not None and newest.cursor.step + 1 == lengths[schema.STEPS]:
+            tested = self._newest(lambda cursor: recorded(cursor) and cursor.step < newest.cursor.step)
+            return tested or newest
+        return newest
 
     def _newest(self, wanted: Callable[[Cursor], bool]) -> TrainingState | None:
         with reported(self.path, StorageFault, "reading the checkpoint"):
-            return newest(self._file, self._run, wanted)
+            return checkpoints.newest(self._file, self._run, wanted)
 
     def close(self) -> None:
         """Close the file."""

@@ -41,6 +41,10 @@ class Recovery:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.original = session.stat()
+        """What the session's file was like when it was read."""
+        self.left_out = session.cut_at_holes()
+        """Shots at the end of the file that are not whole, or come after such."""
         self.state = session.training_state()
         """Newest checkpoint; None when the run is to be gone through from its start."""
         cursor = _START if self.state is None else self.state.cursor

@@ -10,6 +10,8 @@ from labpgt.session import schema
 from labpgt.session.checked import CheckedFile
 from labpgt.session.checksum import matching, split, stored_dtype, table_key
 
+_BLOCK = 4096
+
 
 class Tables:
     """The tables of one file, by path, each with its rows' type. Methods raise `ValueError`, or what h5py raises.
@@ -45,6 +47,28 @@ class Tables:
                 f"row {start + int(np.argmin(whole))} does not match its checksum; the file is damaged there"
             )
         return split(rows, self._dtypes[path])
+
+    def cut_at_holes(self) -> dict[str, int]:
+        """Let every table of an unfinished file end at its first row that is not whole; return what is left out.
+
+        A disk writes in what order it likes: after a power cut a block may be there, and not the one before.
+        """
+        left_out = {}
+        for path, length in self.lengths.items() if self._file.unfinished else ():
+            whole = self._whole_from_start(path, length)
+            if whole < length:
+                left_out[path] = length - whole
+                self.lengths[path] = whole
+        return left_out
+
+    def _whole_from_start(self, path: str, length: int) -> int:
+        with self._file.dataset(path) as table:
+            for start in range(0, length, _BLOCK):
+                stop = min(start + _BLOCK, length)
+                whole = self._whole(self._read(table, path, start, stop), path, start)
+                if not whole.all():
+                    return start + int(np.argmin(whole))
+        return length
 
     def row_bytes(self, path: str) -> int:
         """Return how long a row is in the file."""

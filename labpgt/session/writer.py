@@ -206,8 +206,19 @@ class SessionWriter:
         if self._file is not None:
             self._file.flush()
             fsync(self._file)
-        put_in_place(self._part, self.path, replace=self._recovery is not None)
+        put_in_place(self._part, self.path, None if self._recovery is None else self._recovery.original)
         self._part = None
+
+    @property
+    def _hidden(self) -> bool:
+        """Whether the file is still to appear at its place. Looked up, for an interruption may come in between."""
+        if self._part is None:
+            return False
+        if self._part.exists() and not (self.path.exists() and self._part.samefile(self.path)):
+            return True
+        self._part.unlink(missing_ok=True)
+        self._part = None
+        return False
 
     def _record(self, file: h5py.File, event: Event) -> None:
         match event:
@@ -320,7 +331,7 @@ class SessionWriter:
             file[f"{schema.RESULTS}/{name}"][()] = value
 
     def _stop(self, file: h5py.File, event: RunStopped) -> None:
-        if self._part is not None:
+        if self._hidden:
             if event.status is not Status.SUCCESS:
                 self._discard()
                 return
@@ -342,7 +353,7 @@ class SessionWriter:
         self._part = None
 
     def _close(self, file: h5py.File) -> None:
-        if self._part is not None:
+        if self._hidden:
             self._discard()
             return
         deleted = is_deleted(file)

@@ -268,15 +268,15 @@ def dead_process() -> int:
 
 def test_what_dead_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     dead, living = dead_process(), os.getppid()
-    left = [f".run.h5.{dead}.part", f".run.h5.{os.getpid()}.part"]
+    mine, others = (part_path(tmp_path / name).name.rpartition("-")[0] for name in ("run.h5", "other.h5"))
+    left = [f"{mine}-{dead}.part", f"{mine}-{os.getpid()}.part"]
     kept = [
-        f".run.h5.{living}.part",
-        f".other.h5.{dead}.part",
-        f".run_h5.{dead}.part",
-        f"run.h5.{dead}.part",
-        f".run.h5.{dead}.part.h5",
-        ".run.h5.x.part",
-        f".a.run.h5.{dead}.part",
+        f"{mine}-{living}.part",
+        f"{others}-{dead}.part",
+        f"x{mine}-{dead}.part",
+        f"{mine}-{dead}.part.h5",
+        f"{mine}-x.part",
+        f"{mine}.lock",
     ]
     for name in left + kept:
         (tmp_path / name).write_text("precious")
@@ -293,11 +293,12 @@ def test_leftovers_that_cannot_be_removed_do_not_keep_a_run_from_starting(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    (tmp_path / f".run.h5.{dead_process()}.part").write_text("another person's")
+    mine = part_path(tmp_path / "run.h5")
+    mine.with_name(mine.name.replace(str(os.getpid()), str(dead_process()))).write_text("another person's")
     with monkeypatch.context() as patched:
         patched.setattr(Path, refuses, refuse)
         part = part_path(tmp_path / "run.h5")
-    assert part == tmp_path / f".run.h5.{os.getpid()}.part"
+    assert part == mine
     assert part_path(tmp_path / "gone" / "run.h5").parent == tmp_path / "gone", "never the place of the file itself"
 
 
@@ -316,7 +317,7 @@ def test_a_process_killed_while_it_makes_its_file_leaves_nothing_in_the_place(tm
     killed = subprocess.run([sys.executable, "-c", "if True:" + code, str(path)], check=False)
     assert killed.returncode == -9
     (left,) = names(tmp_path)
-    assert left.startswith(".run.h5.")
+    assert left.startswith(".labpgt-")
     with SessionWriter(path) as writer:
         writer(STARTED)
         writer(SUCCESS)
@@ -344,7 +345,7 @@ def test_a_copy_that_takes_the_place_of_a_session_takes_its_permissions(tmp_path
     part.write_text("new")
     path.write_text("old")
     path.chmod(0o640)
-    put_in_place(part, path, replace=True)
+    put_in_place(part, path, path.stat())
     assert path.read_text() == "new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
@@ -495,3 +496,35 @@ def test_a_disk_that_refuses_the_copy_leaves_the_session_as_it_was(tmp_path: Pat
     assert "No space left on device" in done.stdout
     assert names(tmp_path) == ["run.h5"]
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("letters", ["x", "\u00fc"])
+def test_a_name_as_long_as_names_can_be(tmp_path: Path, letters: str) -> None:
+    name = letters * ((255 - 3) // len(letters.encode())) + ".h5"
+    with SessionWriter(tmp_path / name, flush_s=1000) as writer:
+        writer(STARTED)
+        writer(ShotsTaken(shots(0, 10)))
+        (tmp_path / name).unlink()
+        with pytest.raises(StorageFault, match="was deleted"):
+            writer(SUCCESS)
+    (rescued,) = tmp_path.iterdir()
+    with Session(rescued) as session:
+        assert session.n_shots == 10
+
+
+def test_an_interruption_just_after_the_file_came_to_its_place_does_not_abandon_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = disk_module.put_in_place
+
+    def interrupted(*words: object) -> None:
+        put(*words)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("labpgt.session.writer.put_in_place", interrupted)
+    writer = SessionWriter(tmp_path / "run.h5")
+    with pytest.raises(KeyboardInterrupt):
+        writer(STARTED)
+    writer(RunStopped(Status.ABORTED, "interrupted", 1.75e9))
+    with Session(tmp_path / "run.h5") as session:
+        assert (session.status, session.reason) == (Status.ABORTED, "interrupted")

@@ -3,6 +3,9 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,19 +16,23 @@ import pytest
 from numpy.typing import NDArray
 
 import labpgt.session.recovery as recovery_module
-from labpgt.config import Config
+from labpgt.config import Config, to_toml
 from labpgt.device import Setting
 from labpgt.errors import DeviceFault, InputError, RunAborted, StorageFault
 from labpgt.events import Event, Purpose, RunResumed, ShotsTaken, Status, StepDone, Subscriber
+from labpgt.losses import Loss
 from labpgt.replay import ELSEWHERE, ReplayMismatch, Verdict, replay
 from labpgt.session import Session
 from labpgt.session.buffer import RowBuffer
+from labpgt.session.disk import part_path
 from labpgt.session.layout import sum_up
+from labpgt.session.provenance import provenance
 from labpgt.tasks import load_dataset
 from procedures.resume import resume
 from procedures.train import StopRequest, run
 from simulators.echo_state import EchoStateRing
 from tests.faults import Faulty
+from tests.kills import ROOT, running, start_forked
 from tests.labpgt.test_optimizers import OPTIMIZERS, SCHEDULERS, UNUSABLE
 from tests.procedures.conftest import Labpgt
 from tests.runs import configured, record
@@ -36,6 +43,14 @@ EVERY_STEP = {"checkpoint_shots": 1}
 
 def ring(noise: float = 0.02) -> EchoStateRing:
     return EchoStateRing(n_nodes=5, ring_nodes=5, noise=noise)
+
+
+class Disguised(Faulty):
+    """A faulty ring that calls itself what the ring does."""
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
 
 
 def of_ring(session: dict[str, Any] | None = None, **training: Any) -> Config:
@@ -167,7 +182,7 @@ def test_a_step_cut_short_by_a_fault_keeps_its_shots_and_gets_their_losses(tmp_p
     config = of_ring(device_batch=1, delta=0.1, epochs=2)
     record(config, whole)
     with pytest.raises(DeviceFault):
-        record(config, path, Faulty(ring(), nan_at=150))
+        record(config, path, Disguised(ring(), nan_at=150))
     with Session(path) as session:
         before = session.shots()
         assert session.status is Status.FAILED
@@ -184,7 +199,7 @@ def test_a_stop_between_device_calls_ends_after_the_pair(tmp_path: Path) -> None
     whole, path = tmp_path / "whole.h5", tmp_path / "run.h5"
     config = of_ring(device_batch=1, delta=0.1, epochs=2)
     record(config, whole)
-    request, device = StopRequest(), Faulty(ring())
+    request, device = StopRequest(), Disguised(ring())
     forward = device.forward
 
     def asked(drives: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -245,7 +260,7 @@ def test_a_run_that_lacks_only_its_end_gets_it(tmp_path: Path, monkeypatch: pyte
 def test_the_device_is_made_safe_and_untouched_by_the_record(tmp_path: Path) -> None:
     path = tmp_path / "run.h5"
     record(of_ring(epochs=2), path, steps=10)
-    device = Faulty(ring())
+    device = Disguised(ring())
     with Session(path) as session:
         recorded = session.n_shots
     resume(path, device=device)
@@ -498,7 +513,7 @@ def test_a_device_that_fails_again_fails_the_run_again_and_it_can_still_be_resum
     config = of_ring(epochs=2)
     record(config, whole)
     for at in (60, 130, 200):
-        device = Faulty(ring(), raise_at=at)
+        device = Disguised(ring(), raise_at=at)
         go = partial(resume, path, device=device) if path.exists() else partial(record, config, path, device)
         with pytest.raises(DeviceFault, match="cable fell out"):
             go()
@@ -526,3 +541,156 @@ def test_elsewhere_it_goes_on_within_a_tolerance_and_says_so(tmp_path: Path, mon
         assert any(text.startswith("resumed on elsewhere with torch") for text in session.warnings)
         assert session.resumptions[0].provenance["host"] == "elsewhere"
         assert session.provenance["host"] != "elsewhere"
+
+
+def test_what_somebody_else_did_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    """Two that do not see each other's locks: on two machines, or one restores a backup."""
+    path, other = tmp_path / "run.h5", tmp_path / "other" / "run.h5"
+    other.parent.mkdir()
+    record(of_ring(epochs=2), path, steps=10)
+    shutil.copy(path, other)
+    device = Disguised(ring())
+    opened = device.open
+
+    def slow() -> None:
+        opened()
+        resume(other)
+        other.replace(path)
+
+    device.open = slow  # type: ignore[method-assign]
+    with pytest.raises(StorageFault, match="has changed since it was read, so somebody else goes on with it"):
+        resume(path, device=device)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "run.h5"]
+    with Session(path) as session:
+        assert session.status is Status.SUCCESS
+
+
+def test_the_lock_is_beside_the_session_whoever_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.h5"
+    record(of_ring(epochs=2), path, steps=10)
+    refused: list[int] = []
+
+    def try_it(event: Event) -> None:
+        if isinstance(event, ShotsTaken) and not refused:
+            environment = os.environ | {"TMPDIR": str(tmp_path / "elsewhere"), "PYTHONPATH": str(ROOT)}
+            command = [sys.executable, "-m", "procedures.cli", "resume", str(path)]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True)
+            assert "another process is resuming it" in done.stderr
+            refused.append(done.returncode)
+
+    resume(path, [try_it])
+    assert refused == [2]
+    assert [p.name for p in tmp_path.iterdir()] == ["run.h5"]
+
+
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"run-\xff.h5")
+    record(of_ring(epochs=2), path, steps=10)
+    resume(path)
+    with Session(path) as session:
+        assert session.status is Status.SUCCESS
+
+
+def test_a_lock_that_cannot_be_made_is_worded(tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    record(of_ring(epochs=2), path, steps=10)
+    part_path(path).with_name(part_path(path).name.rpartition("-")[0] + ".lock").mkdir()
+    with pytest.raises(InputError, match="cannot be resumed where it is"):
+        resume(path)
+
+
+@pytest.mark.parametrize("shots_left", [0, 20])
+def test_other_arithmetic_is_noticed_wherever_the_last_checkpoint_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shots_left: int
+) -> None:
+    path = tmp_path / "run.h5"
+    # 15 updates an epoch: the run stops right after an epoch and its checkpoint, or between two.
+    record(of_ring(EVERY_STEP, epochs=3), path, steps=15 + shots_left // 4)
+    per_shot = Loss.per_shot
+    monkeypatch.setattr(Loss, "per_shot", lambda self, outputs, targets: 1.5 * per_shot(self, outputs, targets))
+    with pytest.raises(ReplayMismatch, match=r"^shot \d+ differs: loss"):
+        resume(path)
+
+
+def test_another_version_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.h5"
+    record(of_ring(epochs=2), path, steps=10)
+    here = provenance("")
+    monkeypatch.setattr("procedures.resume.provenance", lambda data: {**here, "labpgt": "9.9.9"})
+    resume(path)
+    with Session(path) as session:
+        assert any("resumed by 9.9.9" in text for text in session.warnings)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "line"),
+    [
+        ("name", "another-ring", "device +echo-state-ring +another-ring"),
+        ("drive_limits", (-0.5, 1.0), "lowest drive +-1.0 +-0.5"),
+    ],
+)
+def test_another_device_with_the_same_settings(tmp_path: Path, attribute: str, value: object, line: str) -> None:
+    path = tmp_path / "run.h5"
+    record(of_ring(epochs=2), path, steps=10)
+    before = path.read_bytes()
+    kind = type("Other", (EchoStateRing,), {attribute: value})
+    with pytest.raises(InputError, match=line):
+        resume(path, device=kind(n_nodes=5, ring_nodes=5, noise=0.02), accept_changed_settings=True)
+    assert path.read_bytes() == before
+
+
+def test_a_mistake_of_a_watcher_is_not_blamed_on_the_device(tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    record(of_ring(epochs=2), path, steps=10)
+
+    def watch(event: Event) -> None:
+        if isinstance(event, RunResumed):
+            raise ValueError("a watcher's own")
+
+    with pytest.raises(ValueError, match="a watcher's own"):
+        resume(path, [watch])
+
+
+def crashed_with_a_hole(tmp_path: Path, row: int) -> Path:
+    """A run killed by SIGKILL whose disk has lost a block in the middle, as a power cut may leave it."""
+    config = of_ring({"checkpoint_shots": 400}, epochs=6)
+    (tmp_path / "run.toml").write_text(to_toml(config))
+    with running(start_forked, tmp_path, "train", tmp_path / "run.toml", "--out", tmp_path / "run.h5") as child:
+        while child.acknowledged < 1300:
+            assert child.process.poll() is None, child.err
+            time.sleep(0.001)
+        child.process.kill()
+        child.process.wait()
+    path = tmp_path / "run.h5"
+    with Session(path) as session:
+        lost = session.shots(row, row + 1)["drive"].tobytes()
+    data = path.read_bytes()
+    at = data.index(lost)
+    path.write_bytes(data[: at - 100] + bytes(1000) + data[at + 900 :])
+    return path
+
+
+def test_a_hole_after_a_checkpoint_as_a_power_cut_leaves_it(tmp_path: Path) -> None:
+    path = crashed_with_a_hole(tmp_path, 1280)
+    with Session(path) as session:
+        assert session.n_shots >= 1300
+        with pytest.raises(StorageFault, match="does not match its checksum"):
+            session.shots()
+    done = resume(path)
+    assert done.resumed is not None
+    assert 1270 <= done.resumed.shot <= 1280
+    with Session(path) as session:
+        assert session.status is Status.SUCCESS
+        assert any("were not whole" in text for text in session.warnings)
+        record(of_ring(epochs=6), tmp_path / "whole.h5")
+        with Session(tmp_path / "whole.h5") as whole:
+            assert session.parameters_sha256 == whole.parameters_sha256
+            same_but_for_times(session.shots(), whole.shots())
+
+
+def test_a_hole_before_every_checkpoint_is_damage(tmp_path: Path) -> None:
+    path = crashed_with_a_hole(tmp_path, 30)
+    before = path.read_bytes()
+    with pytest.raises(StorageFault, match="every checkpoint is later; the file is damaged there"):
+        resume(path)
+    assert path.read_bytes() == before

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labpgt.errors import InputError
+from labpgt.errors import DeviceFault, InputError
 from labpgt.events import Purpose, Status
 from labpgt.session import Session
+from procedures.train import StopRequest, opened
 from tests.procedures.conftest import Labpgt
 
 AT_SHOT = ["--set", "device.signal_at=100", "--set"]
@@ -158,3 +159,40 @@ def test_a_killed_run_is_a_crashed_one_with_its_shots(labpgt: Labpgt, bench: Pat
     replayed = labpgt("replay", path, "--verify", "--json")
     assert replayed.code == 0
     assert (replayed.json["shots"], replayed.json["status"]) == (taken, "crashed")
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_signal_just_before_nothing_can_interrupt_any_more_still_leaves_the_device_safe(lost: bool) -> None:
+    done: list[str] = []
+
+    class Device:
+        name = "device"
+
+        def open(self) -> None: ...
+
+        def make_safe(self) -> None:
+            done.append("safe")
+
+        def close(self) -> None:
+            done.append("close")
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), opened(Device(), interrupted):  # type: ignore[arg-type]  # noqa: PT012
+        if lost:
+            raise DeviceFault("the cable fell out")
+    assert done == ["safe", "close"]
+
+
+def test_a_second_signal_that_python_dropped_is_not_the_last_chance() -> None:
+    """What is raised while Python tidies up is printed and forgotten; the next signal must count."""
+    stop = StopRequest()
+    with stop.on_signals():
+        signal.raise_signal(signal.SIGINT)
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        stop.shield()
+        signal.raise_signal(signal.SIGINT)
+    assert stop() == "Ctrl-C"
