@@ -17,7 +17,7 @@ from labpgt.device import Reservoir, Setting
 from labpgt.diagnosis import PRIOR_BAND
 from labpgt.errors import DeviceFault, InputError
 from labpgt.estimators import ESTIMATORS, Batch, Estimator, PairEstimator, StepReport
-from labpgt.evaluation import TEST, Measurement, measure, prior_warning
+from labpgt.evaluation import Evaluator
 from labpgt.events import (
     EPOCH_DTYPE,
     RESULTS,
@@ -68,6 +68,7 @@ class Trainer:
         )
         self.loss = Loss(training.loss, len(dataset.target_names))
         self.taker = ShotTaker(reservoir, config.network.symbols, training.device_batch)
+        self.evaluator = Evaluator(self.network, self.taker, self.loss, dataset)
         self.estimator: Estimator = ESTIMATORS[training.estimator](
             self.network, self.taker, self.loss, training, training.seed
         )
@@ -264,8 +265,8 @@ class Trainer:
             self._results["delta"] = self.estimator.delta
         if training.baseline:
             data = self.dataset
-            train = yield from self._measure(data.train_x, data.train_y, Purpose.BASELINE, -1)
-            test = yield from self._measure(data.test_x, data.test_y, Purpose.BASELINE, -1)
+            train = yield from self.evaluator.train(Purpose.BASELINE)
+            test = yield from self.evaluator.test(Purpose.BASELINE)
             baseline = ridge_readout(train.responses, data.train_y, test.responses, data.test_y, self.loss)
             self._results |= {
                 "readout_only_loss": baseline.train_loss,
@@ -332,18 +333,7 @@ class Trainer:
         return report
 
     def _evaluate(self, epoch: int, running_loss: float) -> Generator[Event, None, None]:
-        """Measure losses and accuracies as configured; the running loss stands in where the device is not asked."""
-        data, how = self.dataset, self.config.training.evaluation
-        results = {"train_loss": running_loss, "train_accuracy": np.nan, "test_loss": np.nan, "test_accuracy": np.nan}
-        if how == "full":
-            train = yield from self._measure(data.train_x, data.train_y, Purpose.EVALUATION, epoch)
-            results |= {"train_loss": train.loss, "train_accuracy": train.accuracy}
-            yield from prior_warning(self.network, self.loss, epoch, train, data.train_x, data.train_y)
-        if how in ("full", "test"):
-            test = yield from self._measure(data.test_x, data.test_y, Purpose.EVALUATION, epoch)
-            results |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
-            if how == "test":
-                yield from prior_warning(self.network, self.loss, epoch, test, data.test_x, data.test_y)
+        results = yield from self.evaluator.after_epoch(epoch, self.config.training.evaluation, running_loss)
         self._results |= results
         row = np.zeros((), EPOCH_DTYPE)
         row["epoch"] = epoch
@@ -356,12 +346,6 @@ class Trainer:
         yield EpochDone(row)
         self._epochs += 1
         yield self._checkpoint()
-
-    def _measure(
-        self, x: NDArray[np.float32], labels: NDArray[np.int64], purpose: Purpose, epoch: int
-    ) -> Generator[Event, None, Measurement]:
-        first = TEST if x is self.dataset.test_x else 0
-        return (yield from measure(self.network, self.taker, self.loss, x, labels, purpose, epoch, first))
 
     def _started(self) -> RunStarted:
         data = self.dataset

@@ -140,6 +140,7 @@ def _train(config: "Config", as_json: bool) -> None:
         try:
             last = run(config, path, [queued])
         except LabpgtError as error:
+            _note_how_to_go_on(error, path)
             if as_json and not isinstance(error, InputError):
                 _print_json(_failure(error, path))
             raise
@@ -150,6 +151,11 @@ def _train(config: "Config", as_json: bool) -> None:
         print_summary(Console(), report)
     if last.status is Status.ABORTED:
         raise typer.Exit(RunAborted.exit_code)
+
+
+def _note_how_to_go_on(error: LabpgtError, path: Path) -> None:
+    if not isinstance(error, InputError) and path.exists():
+        error.add_note(f"labpgt: to go on once that is mended: labpgt resume {path}")
 
 
 def _failure(error: LabpgtError, path: Path) -> dict[str, Any]:
@@ -189,6 +195,7 @@ def resume(
         try:
             done = go_on(file, [queued], allowed=allow or [], accept_changed_settings=accept)
         except LabpgtError as error:
+            _note_how_to_go_on(error, file)
             if as_json and not isinstance(error, InputError):
                 _print_json(_failure(error, file))
             raise
@@ -337,7 +344,7 @@ def export(
 
     CSV and Parquet: a file for each table, `NAME-shots.csv`, `NAME-steps.csv`, `NAME-epochs.csv`, beside the session
     `NAME.h5`; one column a number, `drive_SYMBOL` and `response_SYMBOL_NODE` (in Parquet lists, where a shot has more
-    than 1000). netCDF: one file `NAME.nc`, as `Session.to_xarray` has it.
+    than 1000). netCDF: one file `NAME.nc`, with the variables of `Session.to_xarray`.
 
     Examples:
 

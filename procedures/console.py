@@ -201,8 +201,12 @@ def print_summary(console: Console, report: Mapping[str, Any]) -> None:
         if value is not None:
             line = printable(f"{label:<28}{form.format(value)}")
             console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if report.get("status") in _RESUMABLE:
+        line = f"{'to go on':<28}labpgt resume {report['session']}"
+        console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
+_RESUMABLE = ("aborted", "failed", "crashed")
 _ROWS = (
     ("status", "status", "{}"),
     ("reason", "reason", "{}"),

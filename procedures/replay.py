@@ -22,11 +22,14 @@ def trusted_configuration(session: Session, allowed: Sequence[str]) -> Config:
 
     A session file may come from anywhere: nothing in it is imported because the file says so.
     """
-    with reported(session.path, InputError, "reading its configuration"):
+    with reported(session.path, InputError, "using its configuration"):
         config = from_toml_text(session.configuration)
         if config.task.path is not None and not Path(config.task.path).expanduser().is_file():
             # A device or a pipe is not read, for that may never end.
-            raise ValueError(f"task.path = {config.task.path!r} is not a file here; give the same data")
+            raise ValueError(
+                f"task.path = {config.task.path!r} is not a file seen from {Path.cwd()}; give the same data, in the "
+                "place seen from where the run was started"
+            )
     for key in ("pre", "readout"):
         named = getattr(config.network, key)
         if named is not None and named not in allowed:

@@ -108,6 +108,11 @@ def _reservations(session: Session, recovery: Recovery, tolerance: float) -> Ite
         yield (
             f"the last {recovery.left_out} shots of the file were not whole, as after a power cut: they are taken again"
         )
+    if session.damaged_checkpoints:
+        yield (
+            f"{session.damaged_checkpoints} of the checkpoints did not match the checksum and was passed over: the "
+            "disk may be failing"
+        )
     if tolerance:
         yield _elsewhere(session, tolerance)
     recorded = session.resumptions[-1].provenance if session.resumptions else session.provenance

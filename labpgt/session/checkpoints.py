@@ -59,6 +59,18 @@ def newest(file: CheckedFile, run: str | None, wanted: Callable[[Cursor], bool])
     return None
 
 
+def damaged(file: CheckedFile, run: str | None) -> int:
+    """Return how many checkpoints say that they are whole and do not match their checksum."""
+    if run is None:
+        return 0
+    cursors, key = _cursors(file, run), table_key(run, schema.CHECKPOINTS)
+    crcs = (
+        checkpoint_crc((int(cursor[name]) for name in Cursor._fields), _arrays(file, run, slot), key)
+        for slot, cursor in enumerate(cursors)
+    )
+    return sum(bool(cursor["valid"]) and int(cursor["crc32"]) != crc for cursor, crc in zip(cursors, crcs, strict=True))
+
+
 def _arrays(file: CheckedFile, run: str | None, slot: int) -> dict[str, NDArray[Any]]:
     path = schema.CHECKPOINT_PARAMETERS
     arrays = {path: file.array(path, np.dtype(np.float32), 2)[slot]}

@@ -1,6 +1,7 @@
 """What a session file needs of its disk, and what is done when the disk fails it."""
 
 import contextlib
+import math
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ RESERVE_BYTES = 64 << 20
 """A run stops when less than this would stay free on the disk: HDF5 does not survive a full one."""
 LAST_RESERVE_BYTES = 1 << 20
 """The end of a run may use the reserve up to this."""
+TODO = "Free some space or choose another --out"
 RENAMES_OPEN_FILES = os.name != "nt"
 _COPY_BYTES = 16 << 20
 _LONGEST_NAME = 255
@@ -104,7 +106,9 @@ def deletion(path: Path) -> StorageFault:
     return StorageFault(f"{path}: the file, or its folder, was deleted while the run went on")
 
 
-def check_space(file: h5py.File | None, path: Path, needed: int, acknowledged: int, *, last: bool = False) -> None:
+def check_space(
+    file: h5py.File | None, path: Path, needed: int, acknowledged: int, *, last: bool = False, todo: str = TODO
+) -> None:
     """Raise `StorageFault` while there is still space to close the file in order."""
     needed += LAST_RESERVE_BYTES if last else RESERVE_BYTES
     # Asked of the open file, for its folder may have been moved.
@@ -112,8 +116,8 @@ def check_space(file: h5py.File | None, path: Path, needed: int, acknowledged: i
     free = shutil.disk_usage(place).free
     if free < needed:
         raise StorageFault(
-            f"{path}: the disk has {free / 1e6:.1f} MB free, going on safely takes {needed / 1e6:.1f} MB; "
-            f"{acknowledged} shots are safe. Free some space or choose another --out"
+            f"{path}: going on safely takes {math.ceil(needed / 1e5) / 10} MB of free disk, and "
+            f"{math.floor(free / 1e5) / 10} MB are free; {acknowledged} shots are safe. {todo}"
         )
 
 

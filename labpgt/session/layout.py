@@ -10,7 +10,7 @@ from labpgt.device import Setting
 from labpgt.events import EPOCH_DTYPE, RESULTS, STEP_DTYPE, RunStarted, Status, shot_dtype
 from labpgt.session import schema
 from labpgt.session.checksum import CRC_DTYPE, lengths_crc, raw, stored_dtype, table_key, units, values_crc
-from labpgt.session.reader import Resumption
+from labpgt.session.constants import Resumption
 
 
 def lay_out(

@@ -3,10 +3,10 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from labpgt.session import checkpoints, schema
 from labpgt.session.checked import CheckedFile, Value, reported
 from labpgt.session.checkpoints import Cursor, TrainingState
 from labpgt.session.checksum import CRC_DTYPE, lengths_crc, table_key, values_crc
+from labpgt.session.constants import Resumption, inside, resumption, there
 from labpgt.session.provenance import process_runs
 from labpgt.session.tables import Tables
 
@@ -29,21 +30,6 @@ _LIVE_S = 1.0
 _LIVE_PAUSE_S = 2e-3
 _RECENT_S = 60.0
 """A run on another machine counts as running while its file is younger than this."""
-
-
-class Resumption(NamedTuple):
-    """One time that the run went on after it had ended too early."""
-
-    time: str
-    """ISO 8601, UTC."""
-    shot: int
-    """The first shot taken by the process that resumed it."""
-    status: str
-    """How the run had ended."""
-    reason: str
-    provenance: dict[str, str]
-    settings: dict[str, Setting]
-    """The device's, where they had changed and the change was accepted."""
 
 
 class Session:
@@ -122,19 +108,19 @@ class Session:
             self._compare(values.values(), schema.CONSTANTS_CRC, "configuration, settings and provenance")
         self.start_time = values[schema.START_TIME].text()
         self.configuration = values[schema.CONFIGURATION].text()
-        self.provenance = {name: value.text() for name, value in _inside(values, schema.PROVENANCE)}
-        self.device = _there(values, schema.DEVICE).text()
-        self.settings = {name: Setting(v.scalar(), v.units) for name, v in _inside(values, schema.SETTINGS)}
-        self.symbols = _there(values, schema.SYMBOLS).integer()
-        self.nodes = _there(values, schema.N_NODES).integer()
-        low, high = _there(values, schema.DRIVE_LIMITS).numbers()
+        self.provenance = {name: value.text() for name, value in inside(values, schema.PROVENANCE)}
+        self.device = there(values, schema.DEVICE).text()
+        self.settings = {name: Setting(v.scalar(), v.units) for name, v in inside(values, schema.SETTINGS)}
+        self.symbols = there(values, schema.SYMBOLS).integer()
+        self.nodes = there(values, schema.N_NODES).integer()
+        low, high = there(values, schema.DRIVE_LIMITS).numbers()
         self.drive_limits = low, high
-        self.targets = tuple(_there(values, schema.TARGETS).texts())
-        self.training_samples = _there(values, schema.TRAINING_SAMPLES).integer()
-        self.planned_shots = _there(values, schema.PLANNED_SHOTS).integer()
-        self.test_samples = _there(values, schema.TEST_SAMPLES).integer()
+        self.targets = tuple(there(values, schema.TARGETS).texts())
+        self.training_samples = there(values, schema.TRAINING_SAMPLES).integer()
+        self.planned_shots = there(values, schema.PLANNED_SHOTS).integer()
+        self.test_samples = there(values, schema.TEST_SAMPLES).integer()
         names = sorted({path.split("/")[2] for path in values if path.startswith(f"{schema.RESUMPTIONS}/")})
-        self.resumptions = [_resumption(values, f"{schema.RESUMPTIONS}/{name}") for name in names]
+        self.resumptions = [resumption(values, f"{schema.RESUMPTIONS}/{name}") for name in names]
 
     def _compare(self, values: Iterable[Value], crc_path: str, what: str) -> None:
         computed = values_crc(((value.path, value.array, value.units) for value in values), self._key(crc_path))
@@ -378,6 +364,12 @@ class Session:
             return tested or newest
         return newest
 
+    @property
+    def damaged_checkpoints(self) -> int:
+        """Checkpoints of a closed file that do not match their checksum; what a dying process left does not count."""
+        with reported(self.path, StorageFault, "reading the checkpoints"):
+            return 0 if self._file.unfinished else checkpoints.damaged(self._file, self._run)
+
     def _newest(self, wanted: Callable[[Cursor], bool]) -> TrainingState | None:
         with reported(self.path, StorageFault, "reading the checkpoint"):
             return checkpoints.newest(self._file, self._run, wanted)
@@ -397,27 +389,3 @@ class Session:
 
 class _Mismatch(ValueError):
     """Values do not match their checksum."""
-
-
-def _there(values: Mapping[str, Value], path: str) -> Value:
-    if path not in values:
-        raise ValueError(f"/{path} is missing")
-    return values[path]
-
-
-def _inside(values: Mapping[str, Value], group: str) -> Iterator[tuple[str, Value]]:
-    for path, value in values.items():
-        parent, _, name = path.rpartition("/")
-        if parent == group:
-            yield name, value
-
-
-def _resumption(values: Mapping[str, Value], group: str) -> Resumption:
-    return Resumption(
-        _there(values, f"{group}/time").text(),
-        _there(values, f"{group}/shot").integer(),
-        _there(values, f"{group}/status").text(),
-        _there(values, f"{group}/reason").text(),
-        {name: value.text() for name, value in _inside(values, f"{group}/provenance")},
-        {name: Setting(v.scalar(), v.units) for name, v in _inside(values, f"{group}/settings")},
-    )

@@ -24,12 +24,14 @@ from labpgt.session import schema
 from labpgt.session.buffer import RowBuffer
 from labpgt.session.checkpoints import Cursor
 from labpgt.session.checksum import checkpoint_crc, table_key
+from labpgt.session.constants import Resumption
 from labpgt.session.disk import check_space, close_durably, close_unwritten
 from labpgt.session.layout import lay_out, run_of, sum_up, table_dtypes
 from labpgt.session.provenance import provenance
-from labpgt.session.reader import Resumption, Session
+from labpgt.session.reader import Session
 
 _BLOCK = 4096
+TODO = "The session is as it was: make its folder writable, with room for a second copy of it"
 _START = Cursor(0, -1, -1)
 
 
@@ -99,7 +101,7 @@ class Recovery:
         """
         session = self.session
         needed = session.size + sum(2 * array.nbytes for array in started.state.values())
-        check_space(None, session.path, needed, session.n_shots)
+        check_space(None, session.path, needed, session.n_shots, todo=TODO)
         file = h5py.File(part, "x", libver=schema.LIBVER)
         try:
             self._lay_out(file, started)

@@ -384,9 +384,13 @@ class SessionWriter:
         if isinstance(error, StorageFault):
             self._fault = error
         else:
-            advice = "; check the disk (space, quota, connection) and choose another --out" if from_disk else ""
+            safe, todo = f"{self.acknowledged} shots are safe", "check the disk (space, quota, connection)"
+            if self._recovery is None:
+                todo += " and choose another --out"
+            elif self._file is None or self._hidden:
+                doing, safe, todo = "copying it", "The session is as it was", "its folder must be writable"
             self._fault = StorageFault(
-                f"{self.path}: {doing} failed: {error}. {self.acknowledged} shots are safe{advice}"
+                f"{self.path}: {doing} failed: {error}. {safe}{f'; {todo}' if from_disk else ''}"
             )
         if from_disk:
             self._abandon()

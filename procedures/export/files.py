@@ -32,6 +32,9 @@ def plan(session: Path, form: str, tables: Sequence[str], out: Path | None) -> l
     folder = session.parent if out is None else out
     if out is not None and not out.is_dir():
         if len(one) == 1:
+            others = {suffix for other, suffix in SUFFIXES.items() if other != form}
+            if out.suffix in others:
+                raise InputError(f"--out {out}: the name says another format than --to {form}; change one of them")
             return [Target(out, one[0].tables)]
         if out.suffix or out.exists():
             raise InputError(

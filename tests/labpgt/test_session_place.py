@@ -492,7 +492,7 @@ def test_a_disk_that_refuses_the_copy_leaves_the_session_as_it_was(tmp_path: Pat
     done = subprocess.run(
         [sys.executable, "-c", "if True:" + code, str(path)], cwd=root, capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith(f"{path}: recording RunStarted failed: ")
+    assert done.stdout.startswith(f"{path}: copying it failed: ")
     assert "No space left on device" in done.stdout
     assert names(tmp_path) == ["run.h5"]
     assert path.read_bytes() == before

@@ -233,7 +233,7 @@ def test_at_every_moment_one_checkpoint_is_whole(tmp_path: Path, monkeypatch: py
     with SessionWriter(path, flush_s=1000) as writer:
         writer(dataclasses.replace(STARTED, state={"moment": np.zeros(3)}))
         writer(ShotsTaken(shots(4)))
-        for row in random_rows(STEP_DTYPE, 5):
+        for row in random_rows(STEP_DTYPE, 6):
             writer(StepDone(row))
         writer(EpochDone(random_rows(EPOCH_DTYPE, 1)[0]))
         monkeypatch.setattr(h5py.Dataset, "__setitem__", write_and_look)

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from labpgt.errors import DeviceFault, InputError, LabpgtError
+from labpgt.evaluation import TEST
 from labpgt.events import Measured, Purpose, RunStarted, RunStopped, Status, StepDone
 from labpgt.tasks import load_dataset
-from labpgt.training import TEST, Trainer
+from labpgt.training import Trainer
 from simulators.echo_state import EchoStateRing
 from tests.faults import Faulty
 from tests.runs import Analytic, Run, configured, train

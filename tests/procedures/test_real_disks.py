@@ -62,7 +62,7 @@ def test_a_disk_that_is_full(disk: Path, tmp_path: Path) -> None:
     assert kept["response"].tobytes() == whole.shots["response"][: len(kept)].tobytes()
     with running(start_forked, tmp_path, "resume", path, "--json") as child:
         assert child.process.wait() == 5, child.err
-        assert "MB free" in child.err
+        assert "MB are free" in child.err
     (disk / "hog").unlink()
     with running(start_forked, tmp_path, "resume", path, "--json") as child:
         assert child.process.wait() == 0, child.err

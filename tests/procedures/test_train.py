@@ -202,7 +202,7 @@ def test_a_full_disk_ends_the_run_in_order(
     assert (tmp_path / "log").read_text().split() == ["open", "safe", "close"]
     with Session(Path("run.h5")) as session:
         assert session.status is Status.FAILED
-        assert "MB free" in session.reason
+        assert "MB are free" in session.reason
         shots = session.shots()
     assert len(shots) > 16
     np.testing.assert_array_equal(shots["index"], np.arange(len(shots)))
