@@ -17,6 +17,8 @@ from rich.table import Table
 from tests.kills import ESTIMATORS, Outcome, Reference, kill_and_resume, reference, start_anew
 
 CHAIN = 10
+CHAIN_LENGTH = 4
+"""A run that is killed so often is so many times as long, so that it lives to see it."""
 
 
 def main(
@@ -31,21 +33,23 @@ def main(
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(jobs) as pool:
         folder = Path(name)
-        wholes = dict(
-            zip(ESTIMATORS, pool.map(lambda e: reference(start_anew, folder / e, e, epochs), ESTIMATORS), strict=True)
-        )
+        long = epochs * CHAIN_LENGTH
+
+        def wholes(length: int) -> dict[str, Reference]:
+            made = pool.map(lambda e: reference(start_anew, folder / f"{e}-{length}", e, length), ESTIMATORS)
+            return dict(zip(ESTIMATORS, made, strict=True))
+
+        once, often = wholes(epochs), wholes(long) if chains else {}
         work: list[tuple[str, Path, Reference, list[float]]] = []
         for i in range(kills):
             estimator = ESTIMATORS[i % len(ESTIMATORS)]
-            whole = wholes[estimator]
-            work.append((estimator, folder / f"kill-{i}", whole, [float(random.uniform(0, 0.99))]))
+            work.append((estimator, folder / f"kill-{i}", once[estimator], [float(random.uniform(0, 0.99))]))
         for i in range(chains * len(ESTIMATORS)):
             estimator = ESTIMATORS[i % len(ESTIMATORS)]
-            whole = wholes[estimator]
             # Half of them strike while the run is being resumed: while it starts, copies, goes through the record.
-            moments = sorted(random.uniform(0, 0.95, CHAIN).tolist())
-            moments[1::2] = (-random.uniform(2, 7, CHAIN // 2)).tolist()
-            work.append((f"{estimator}, {CHAIN} in a row", folder / f"chain-{i}", whole, moments))
+            moments = sorted(random.uniform(0, 0.9, CHAIN).tolist())
+            moments[1::2] = (-random.uniform(1, 4, CHAIN // 2)).tolist()
+            work.append((f"{estimator}, {CHAIN} in a row", folder / f"chain-{i}", often[estimator], moments))
         columns = (TextColumn("killing and resuming"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         outcomes: dict[str, list[Outcome]] = {}
         with Progress(*columns, console=console) as progress:
