@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,23 @@ from procedures.train import StopRequest, opened
 from tests.procedures.conftest import Labpgt
 
 AT_SHOT = ["--set", "device.signal_at=100", "--set"]
+
+
+Handling = Callable[[signal.Signals, signal.Handlers], None]
+
+
+@pytest.fixture
+def handling() -> Iterator[Handling]:
+    """Sets how a signal is handled, for one test."""
+    before: dict[signal.Signals, Any] = {}
+
+    def handle(number: signal.Signals, how: signal.Handlers) -> None:
+        before.setdefault(number, signal.getsignal(number))
+        signal.signal(number, how)
+
+    yield handle
+    for number, how in before.items():
+        signal.signal(number, how)
 
 
 def whole_pairs(session: Session) -> int:
@@ -35,9 +54,10 @@ def whole_pairs(session: Session) -> int:
 
 @pytest.mark.parametrize(("name", "reason"), [("SIGINT", "Ctrl-C"), ("SIGTERM", "SIGTERM"), ("SIGHUP", "SIGHUP")])
 def test_one_signal_ends_the_run_after_the_step(
-    name: str, reason: str, labpgt: Labpgt, bench: Path, tmp_path: Path
+    name: str, reason: str, labpgt: Labpgt, bench: Path, tmp_path: Path, handling: Handling
 ) -> None:
     listened = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handling(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests themselves were started with, such as nohup
     handlers = [signal.getsignal(number) for number in listened]
     done = labpgt("train", bench, *AT_SHOT, f'device.signals=["{name}"]', "--out", "run.h5", "--json")
     assert done.code == 4
@@ -57,12 +77,9 @@ def test_one_signal_ends_the_run_after_the_step(
     assert (replayed.json["shots"], replayed.json["parameter_hashes"]) == (taken, 1)
 
 
-def test_nohup_is_respected(labpgt: Labpgt, bench: Path) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        done = labpgt("train", bench, *AT_SHOT, 'device.signals=["SIGHUP"]', "--out", "run.h5", "--json")
-    finally:
-        signal.signal(signal.SIGHUP, before)
+def test_nohup_is_respected(labpgt: Labpgt, bench: Path, handling: Handling) -> None:
+    handling(signal.SIGHUP, signal.SIG_IGN)
+    done = labpgt("train", bench, *AT_SHOT, 'device.signals=["SIGHUP"]', "--out", "run.h5", "--json")
     assert (done.code, done.json["status"]) == (0, "success")
 
 
