@@ -7,35 +7,29 @@ import pytest
 from numpy.typing import NDArray
 from scipy.constants import mu_0
 from scipy.interpolate import CubicSpline
-from scipy.optimize import curve_fit
 
 from simulators.dipolar import demagnetising_factor
-from simulators.fields import UNIT, Antenna, total_field
+from simulators.fields import Antenna, total_field
 from simulators.lanes import WIDTH
 from simulators.llg import Drive, advance, film_of, record, tile_at_rest, wiring_of
 from simulators.strip import GYROMAGNETIC_RATIO, Geometry, Loop, Strip
-
-OPEN = Loop(delay_s=1e-9)
-
-
-def pickup(
-    strip: Strip,
-    loop: Loop,
-    step_s: float,
-    drive: NDArray[np.float64],
-    m: NDArray[np.float64] | None = None,
-) -> NDArray[Any]:
-    """Pick-up (steps + 1, shots) in double precision, of one drive field at half steps or of one for each shot."""
-    return record(strip, loop, step_s, np.atleast_2d(drive), np.float64, m).T
-
-
-def at_rest(strip: Strip, shots: int = 1) -> NDArray[np.float64]:
-    return np.tile(UNIT[strip.bias_axis], (shots, strip.cells, 1))
-
-
-def carrier(step_s: float, duration_s: float, field: float, carrier_hz: float) -> NDArray[np.float64]:
-    time = 0.5 * step_s * np.arange(2 * round(duration_s / step_s) + 1)
-    return field * np.sin(2 * np.pi * carrier_hz * time)
+from tests.experiments import (
+    OPEN,
+    FittedDipolar,
+    at_rest,
+    bump,
+    carrier,
+    energy_balance,
+    inner_field_t,
+    kalinikos_slavin_hz,
+    nrmse,
+    one_cell,
+    packets_hz,
+    pickup,
+    precession_found,
+    precession_of_one_cell,
+    undriven,
+)
 
 
 def integrated(strip: Strip, loop: Loop, step_s: float, duration_s: float, field: float, hz: float) -> Any:
@@ -79,10 +73,6 @@ def integrated(strip: Strip, loop: Loop, step_s: float, duration_s: float, field
     return np.array(past[3:])
 
 
-def nrmse(value: NDArray[Any], reference: NDArray[Any]) -> float:
-    return float(np.sqrt(np.mean((value - reference) ** 2) / np.mean(reference**2)))
-
-
 def test_ring_agrees_with_an_independent_integrator_that_sums_over_all_pairs_of_cells() -> None:
     # Short enough for a dense sum, long enough for two rounds of a strong, saturating signal.
     strip = Strip(cells=40, absorber_cells=8, antenna_distance_m=1.2e-6)
@@ -108,52 +98,20 @@ def test_closed_ring_converges_with_the_fourth_order() -> None:
 
 @pytest.mark.parametrize(("step_s", "tolerance"), [(10e-12, 4e-5), (2.5e-12, 1e-6)])
 def test_single_cell_precesses_and_decays_as_kittel_says(step_s: float, tolerance: float) -> None:
-    strip = Strip(cells=1, absorber_cells=0, antenna_cells=1, antenna_distance_m=0)
-    m = at_rest(strip)
-    m[0, :, 0] = 1e-4
-    time = step_s * np.arange(round(20e-9 / step_s) + 1)
-    signal = pickup(strip, OPEN, step_s, np.zeros(2 * len(time) - 1), m)[1:, 0]
-    nxx = float(demagnetising_factor(np.array(0), strip.cell_m, strip.thickness_m))
-    ms_t = mu_0 * strip.saturation_magnetisation_a_per_m
-    along_x, along_z = strip.bias_t + ms_t * nxx, strip.bias_t + ms_t * (1 - nxx)
-    undamped = GYROMAGNETIC_RATIO * np.sqrt(along_x * along_z)
-    decay = strip.damping * GYROMAGNETIC_RATIO * (along_x + along_z) / 2 / (1 + strip.damping**2)
-    expected = np.sqrt(undamped**2 / (1 + strip.damping**2) - decay**2) / (2 * np.pi)
-
-    def model(t: NDArray[Any], size: float, hz: float, phase: float, rate: float) -> NDArray[Any]:
-        return size * np.cos(2 * np.pi * hz * t + phase) * np.exp(-rate * t)
-
-    found, _ = curve_fit(model, time[1:] * 1e9, signal * 1e4, p0=(1, expected * 1e-9, 0, decay * 1e-9))
-    assert found[1] * 1e9 == pytest.approx(expected, rel=tolerance)
-    assert found[3] * 1e9 == pytest.approx(decay, rel=1e-2)
+    hz, decay = precession_of_one_cell(one_cell())
+    found_hz, found_decay = precession_found(one_cell(), step_s, 20e-9)
+    assert found_hz == pytest.approx(hz, rel=tolerance)
+    assert found_decay == pytest.approx(decay, rel=1e-2)
 
 
-def test_dispersion_follows_kalinikos_and_slavin() -> None:
-    # Eight shots carry standing packets of eight wavenumbers; each beats at its own frequency.
-    strip = Strip(cells=500, absorber_cells=0, damping=1e-6)
+@pytest.mark.parametrize(
+    ("geometry", "bias_t"), [("surface", 0.05), ("backward-volume", 0.05), ("forward-volume", 0.25)]
+)
+def test_dispersion_follows_kalinikos_and_slavin(geometry: Geometry, bias_t: float) -> None:
+    strip = Strip(cells=500, absorber_cells=0, damping=1e-6, geometry=geometry, bias_t=bias_t)
     wavenumbers = np.linspace(0.5e6, 6e6, 8)
-    position = strip.cell_m * (np.arange(strip.cells) - strip.cells / 2)
-    shape = np.exp(-((position / 5e-6) ** 2)) * np.cos(position * wavenumbers[:, None])
-    m = at_rest(strip, len(wavenumbers))
-    m[:, :, 0] = 1e-5 * shape
-    time = 40e-12 * np.arange(1, 101)
-    overlap = np.empty((len(time), len(wavenumbers)))
-    for i in range(len(time)):
-        pickup(strip, OPEN, 10e-12, np.zeros((len(wavenumbers), 9)), m)
-        overlap[i] = (m[:, :, 0] * shape).sum(axis=1)
-
-    def model(t: NDArray[Any], size: float, hz: float, phase: float, width: float) -> NDArray[Any]:
-        return size * np.cos(2 * np.pi * hz * t + phase) * np.exp(-((t / width) ** 2))
-
-    for k, signal in zip(wavenumbers, overlap.T, strict=True):
-        # Kalinikos and Slavin, J. Phys. C 19, 7013 (1986): lowest mode, unpinned, wave across the magnetisation.
-        w_h = GYROMAGNETIC_RATIO * strip.bias_t
-        w_m = GYROMAGNETIC_RATIO * mu_0 * strip.saturation_magnetisation_a_per_m
-        stiffness = w_h + w_m * strip.exchange.neighbour * (strip.cell_m * k) ** 2
-        p = 1 - (1 - np.exp(-k * strip.thickness_m)) / (k * strip.thickness_m)
-        expected = np.sqrt(stiffness * (stiffness + w_m) + w_m**2 * p * (1 - p)) / (2 * np.pi)
-        found, _ = curve_fit(model, time * 1e9, signal / signal[0], p0=(1, expected * 1e-9, 0, 10))
-        assert found[1] * 1e9 == pytest.approx(expected, rel=1e-2)
+    expected = kalinikos_slavin_hz(strip, wavenumbers, inner_field_t(strip))
+    np.testing.assert_allclose(packets_hz(strip, wavenumbers, 5e-6, 4e-9), expected, rtol=1e-2)
 
 
 def test_magnetisation_keeps_its_length_and_stays_at_rest_without_drive() -> None:
@@ -164,6 +122,16 @@ def test_magnetisation_keeps_its_length_and_stays_at_rest_without_drive() -> Non
     pickup(strip, OPEN, 10e-12, carrier(10e-12, 3e-9, 5e-2, 3.2e9), m)
     assert np.abs(m[0, :, 0]).max() > 0.05
     np.testing.assert_allclose(np.linalg.norm(m, axis=2), 1, atol=1e-12)
+
+
+@pytest.mark.parametrize(("step_s", "tolerance"), [(10e-12, 3e-4), (2.5e-12, 1e-6)])
+def test_energy_lost_is_what_damping_dissipates(step_s: float, tolerance: float) -> None:
+    strip = Strip()
+    terms = [strip.exchange, FittedDipolar(strip.medium), strip.zeeman]
+    past = undriven(strip, bump(strip, 0.3), step_s, round(10e-12 / step_s), samples=200)[:, 0]
+    left, lost = energy_balance(strip, terms, past, 10e-12)
+    assert lost[-1] > 0.1 * left[0]
+    np.testing.assert_allclose(left + lost, left[0], rtol=tolerance)
 
 
 def test_absorbers_swallow_waves_shorter_than_they_are() -> None:

@@ -1,39 +1,25 @@
 """The thermal field against statistical mechanics."""
 
 import numpy as np
-from scipy.constants import Boltzmann, mu_0
+from scipy.constants import Boltzmann
 
-from simulators.llg import SEGMENTS, SHOTS, WIDTH, Drive, advance, film_of, magnetisation, tile_at_rest, wiring_of
+from simulators.llg import SEGMENTS
 from simulators.llg_ring import LLGRing
 from simulators.strip import Strip
 from simulators.thermal import thermal_deviation, thermal_field
+from tests.experiments import heated, one_cell, stiffness_of_one_cell
 
 
 def test_single_domain_fluctuates_as_equipartition_says() -> None:
-    # <m_a**2> = k T / (mu0 Ms**2 V K_a), with K_a the stiffness across the bias: every degree of freedom has k T / 2.
-    strip = Strip(
-        cells=1, absorber_cells=0, antenna_cells=1, antenna_distance_m=0, damping=0.2, cell_m=50e-9, width_m=50e-9
-    )
-    step_s, steps, temperature_k = 5e-12, 4000, 300.0
-    film, wiring = film_of(strip, step_s, np.float64), wiring_of(strip, 1e-9, step_s, np.float64)
-    tile = tile_at_rest(film, wiring, 1)
-    deviation = thermal_deviation(strip, temperature_k, step_s)
-    lanes = np.zeros(WIDTH)
-    drive = Drive(np.zeros(3 * WIDTH), np.zeros(3 * WIDTH), np.zeros(1), lanes, lanes, lanes, np.ones(WIDTH))
-    noise = [thermal_field(strip, deviation, steps, 0, shot, 0, np.float64) for shot in range(SHOTS)]
-    fields = np.stack(noise, axis=-1).reshape(steps, -1)
-    squares = []
-    for n in range(steps):
-        advance(film, wiring, tile, drive, np.ascontiguousarray(fields[n]))
-        if n > 500:
-            squares.append(magnetisation(strip, tile)[:, 0] ** 2)
+    # <m_a**2> = k T / (Ms V B_a), with B_a the field that brings m back: every degree of freedom has k T / 2.
+    strip = one_cell(damping=0.2, cell_m=50e-9, width_m=50e-9)
+    temperature_k = 300.0
+    past = np.array(list(heated(strip, temperature_k, 5e-12, every=1, samples=4000, seed=0)))[500:, :, 0]
     volume = strip.cell_m * strip.thickness_m * strip.width_m
-    scale = Boltzmann * temperature_k / (mu_0 * strip.saturation_magnetisation_a_per_m**2 * volume)
-    nxx = strip.terms[1].nxx[0, 0]  # type: ignore[attr-defined]
-    for axis, stiffness in ((0, strip.bias + nxx), (2, strip.bias + 1 - nxx)):
-        found = np.mean([square[:, axis] for square in squares])
+    for axis, stiffness_t in zip((0, 2), stiffness_of_one_cell(strip), strict=True):
+        theory = Boltzmann * temperature_k / (strip.saturation_magnetisation_a_per_m * volume * stiffness_t)
         # 14 000 samples, some 0.2 ns of memory: a few hundred of them are independent.
-        np.testing.assert_allclose(found, scale / stiffness, rtol=0.15)
+        np.testing.assert_allclose(np.square(past[..., axis]).mean(), theory, rtol=0.15)
 
 
 def test_thermal_field_is_keyed_by_shot_and_symbol_and_as_strong_as_it_says() -> None:
