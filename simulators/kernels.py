@@ -52,5 +52,7 @@ def _index() -> list[Path]:
 
 
 def _stale() -> list[Path]:
-    source = max(Path(__file__).with_name(name).stat().st_mtime for name in ("ring.py", "llg.py", "lanes.py"))
+    source = max(
+        Path(__file__).with_name(name).stat().st_mtime for name in ("ring.py", "llg.py", "film.py", "lanes.py")
+    )
     return [entry for entry in _index() if entry.stat().st_mtime < source]
