@@ -215,7 +215,7 @@ def memory(kicks: Kicks) -> Outcome:
             "decay": {
                 "symbol": symbols,
                 "amplitude": np.sqrt(np.maximum(decay.power, 0)),
-                "fit": np.where(symbols >= decay.fit.first, np.sqrt(decay.fit.power(symbols)), np.nan),
+                "fit": np.sqrt(np.where(symbols >= decay.fit.first, decay.fit.power(symbols), np.nan)),
                 "floor": np.full_like(symbols, decay.floor),
             }
         },
