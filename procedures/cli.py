@@ -284,7 +284,7 @@ def characterize(
     Ctrl-C ends it after the device call in hand; twice, at once. Either way the file is whole and the device safe.
     `labpgt show FILE.h5` shows it again. Exit codes: 0 done, 2 bad input, 3 device fault, 4 aborted, 5 storage fault.
     """
-    from procedures.characterize import characterize_config, chosen, default_path
+    from procedures.characterize.run import characterize_config, chosen, default_path
 
     measures = chosen(only)
     given = list(overrides or [])
@@ -306,9 +306,9 @@ def _characterize(
     from labpgt.characterisation.reader import Characterisation
     from labpgt.events import Status
     from labpgt.subscribers import Queued
-    from procedures.characterize import characterize as measure
     from procedures.characterize.progress import CharacterizeProgress
     from procedures.characterize.report import print_summary
+    from procedures.characterize.run import characterize as measure
 
     with CharacterizeProgress(Console(stderr=True), f"session file: {path}") as progress, Queued(progress) as queued:
         try:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 _FALSE_ALARM = 1e-5
 """Probability that noise alone passes for a response somewhere in a shot."""
@@ -21,6 +21,8 @@ _STAYS = 0.03
 _FASTEST = 20.0
 """Nepers a symbol; nothing faster is looked for."""
 _LEAST_RATE = 1e-12
+_CLEARLY = 4.0
+"""Of half the sum of squared residuals: a likelihood ratio of 55."""
 _PASSES = 4
 """Of the fit: each takes its weights from the one before."""
 
@@ -43,6 +45,8 @@ class Fit(NamedTuple):
     scale: float
     x: tuple[float, float, float]
     """Rate in nepers a symbol, logarithm of the power at the first symbol, and saturation; of power over `scale`."""
+    cost: float
+    """Half the sum of squares of the weighted residuals."""
 
     @property
     def rate(self) -> float:
@@ -54,7 +58,7 @@ class Fit(NamedTuple):
         return np.asarray(self.scale * _saturating(symbol - self.first, self.x))
 
 
-_NO_FIT = Fit(0, 1.0, (float("nan"), float("nan"), float("nan")))
+_NO_FIT = Fit(0, 1.0, (float("nan"), float("nan"), float("nan")), float("nan"))
 
 
 class Decay(NamedTuple):
@@ -70,11 +74,18 @@ class Decay(NamedTuple):
     """Growth of the amplitude in nepers a symbol; NaN when it is gone too soon to tell."""
     fit: Fit
     oscillates: bool
+    repeats: int
+    """Kicks that it is the mean of."""
 
     @property
     def is_seen(self) -> bool:
         """Whether the kick stands out of the noise at all."""
         return self.kick > self.floor
+
+    @property
+    def hidden_rate(self) -> float:
+        """Growth rate, in nepers a symbol, up to which an oscillation would saturate below the noise floor."""
+        return self.fit.x[2] * self.floor**2 / self.fit.scale
 
     @property
     def memory_symbols(self) -> float:
@@ -96,7 +107,7 @@ def quiet_from(responses: NDArray[np.float64]) -> Quiet:
     return Quiet(mean, float(max(responses.var(axis=0, ddof=1).mean(), resolution**2)), len(responses))
 
 
-def decay_of(responses: NDArray[np.float64], quiet: Quiet) -> Decay:
+def decay_of(responses: NDArray[np.float64], quiet: Quiet, *, plain: bool = False) -> Decay:
     """Return how the response to a kick, (repeats, symbols, nodes), decays.
 
     Repeats are averaged before anything is squared. The power p, with its noise taken off, is fitted by the solution
@@ -107,6 +118,9 @@ def decay_of(responses: NDArray[np.float64], quiet: Quiet) -> Decay:
 
     The ring oscillates when the response is there to the end of the shot, and grows when weak or stays: loses less than
     3 % in the second half.
+
+    Rate and saturation are hard to tell apart in noise. With `plain`, for rings well below the threshold, a decay is
+    taken for exponential (c = 0) unless the fit with saturation is clearly better.
     """
     difference = responses.mean(axis=0) - quiet.response
     symbols, nodes = difference.shape
@@ -114,10 +128,10 @@ def decay_of(responses: NDArray[np.float64], quiet: Quiet) -> Decay:
     variance = max(quiet.variance, resolution**2) * (1 / len(responses) + 1 / quiet.repeats)
     power = np.mean(difference**2, axis=1) - variance
     # Sums of squares of Gaussian noise; one symbol in 1 / _FALSE_ALARM shots is louder.
-    floor = variance * (chi2.isf(_FALSE_ALARM / symbols, nodes) / nodes - 1)
+    floor = variance * (chdtri(nodes, _FALSE_ALARM / symbols) / nodes - 1)
     heard = np.flatnonzero(power > floor)
     kick = float(np.sqrt(max(power.max(), 0.0)))
-    silent = Decay(power, kick, float(np.sqrt(floor)), float("nan"), _NO_FIT, False)
+    silent = Decay(power, kick, float(np.sqrt(floor)), float("nan"), _NO_FIT, False, len(responses))
     if not len(heard):
         return silent
     last = int(heard[-1])
@@ -132,6 +146,10 @@ def decay_of(responses: NDArray[np.float64], quiet: Quiet) -> Decay:
         # Where it has saturated at once, it grows no further: how fast it would is not seen.
         rate = fit.rate if fit.rate > 0 else float("nan")
         return silent._replace(rate=rate, fit=fit, oscillates=True)
+    if plain:
+        exponential = _fit(power, first, last, variance, nodes, saturates=False)
+        if exponential.cost - fit.cost < _CLEARLY:
+            fit = exponential
     return silent._replace(rate=fit.rate, fit=fit)
 
 
@@ -142,7 +160,9 @@ def _lost(power: NDArray[np.float64], first: int, last: int, variance: float, no
     return float(0.5 * np.log(begin / end)) if end > 0 else float("inf")
 
 
-def _fit(power: NDArray[np.float64], first: int, last: int, variance: float, nodes: int) -> Fit:
+def _fit(
+    power: NDArray[np.float64], first: int, last: int, variance: float, nodes: int, *, saturates: bool = True
+) -> Fit:
     """Fit the power from symbol `first` to `last`; a fit of NaN where those are too few."""
     if last - first + 1 < _FEWEST:
         return _NO_FIT
@@ -161,10 +181,11 @@ def _fit(power: NDArray[np.float64], first: int, last: int, variance: float, nod
         def residuals(x: NDArray[np.float64], spread: NDArray[np.float64] = spread) -> NDArray[np.float64]:
             return np.asarray((scale * _saturating(k - first, x) - seen) / spread)
 
-        bounds = ([-_FASTEST, -50, 0], [_FASTEST, 50, np.inf])
+        bounds = ([-_FASTEST, -50, 0], [_FASTEST, 50, np.inf if saturates else 1e-300])
         x[:2] = np.clip(x[:2], [-0.9 * _FASTEST, -49], [0.9 * _FASTEST, 49])
-        x = least_squares(residuals, x, x_scale=[0.01, 0.1, 0.01], bounds=bounds).x
-    return Fit(first, scale, (float(x[0]), float(x[1]), float(x[2])))
+        found = least_squares(residuals, x, x_scale=[0.01, 0.1, 0.01], bounds=bounds)
+        x = found.x
+    return Fit(first, scale, (float(x[0]), float(x[1]), float(x[2])), float(found.cost))
 
 
 def _saturating(k: NDArray[np.float64], x: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,6 +15,8 @@ class Effort(NamedTuple):
     sections: int
     """Attenuations in one round of the search for the threshold, side by side."""
     rounds: int
+    kicks: int
+    """Kicks at each attenuation; twice as many at each gain that the memory is measured at."""
     repeats: int
     still_symbols: int
     """Symbols of a shot with a constant drive, and of a repeated one."""
@@ -33,6 +35,7 @@ FULL = Effort(
     kick_symbols=240,
     sections=16,
     rounds=3,
+    kicks=4,
     repeats=16,
     still_symbols=60,
     levels=32,

@@ -45,13 +45,13 @@ def planned_symbols(bench: Bench, measures: Sequence[str] = MEASURES) -> dict[st
     kick, task, at_rest = (bench.symbols(table) for table in ("kick", "random", "noise"))
     tuned = able and "attenuation_db" in bench.tunable
     present = 2 * effort.repeats * kick * able
-    search = (effort.rounds * effort.sections + effort.repeats) * kick * tuned
+    search = (effort.rounds * effort.kicks * effort.sections + effort.repeats) * kick * tuned
     carriers = 2 * effort.frequencies * at_rest * (1 + ("attenuation_db" in bench.tunable))
     costs = {
         "noise": effort.repeats * at_rest,
         "repeatability": effort.repeats * at_rest,
         "threshold": present + search,
-        "memory": 44 * kick * tuned + (0 if "threshold" in measures else present + search),
+        "memory": 22 * effort.kicks * kick * tuned + (0 if "threshold" in measures else present + search),
         "stm": bench.task_shots * task * able,
         "pc": 0 if "stm" in measures else bench.task_shots * task * able,
         "narma10": bench.task_shots * task * able,

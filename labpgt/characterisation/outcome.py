@@ -44,7 +44,7 @@ VALUES: Mapping[str, Quantity] = {
     "mackey_glass_nrmse_84": Quantity("Mackey-Glass: held-out error over the target's deviation, 84 steps ahead"),
     "threshold_gain": Quantity("loop gain where the ring starts to oscillate, as a share of the gain at 0 dB"),
     "threshold_attenuation_db": Quantity("attenuation where the ring starts to oscillate", "dB"),
-    "threshold_uncertainty_db": Quantity("distance between the settings that were seen quiet and oscillating", "dB"),
+    "threshold_uncertainty_db": Quantity("standard uncertainty of that, with half the step of the search", "dB"),
     "threshold_extrapolated_db": Quantity("where the decay rates of a ring that is quiet throughout lead to", "dB"),
     "margin_db": Quantity("attenuation above that of the threshold; negative in an oscillating ring", "dB"),
     "memory_time_s": Quantity("time constant of the response's decay after a kick", "s"),
@@ -80,7 +80,7 @@ CURVES: Mapping[str, CurveKind] = {
     "narma10": CurveKind(
         "NARMA-10, a held-out shot",
         {
-            "symbol": Quantity("symbol", "symbols"),
+            "symbol": Quantity("symbol"),
             "target": Quantity("target"),
             "prediction": Quantity("readout"),
         },
@@ -113,7 +113,7 @@ CURVES: Mapping[str, CurveKind] = {
     "decay": CurveKind(
         "Decay after a kick, as set",
         {
-            "symbol": Quantity("symbols after the kick", "symbols"),
+            "symbol": Quantity("symbols after the kick"),
             "amplitude": Quantity("response to the kick"),
             "fit": Quantity("exponential fit"),
             "floor": Quantity("noise floor of the amplitude"),

@@ -16,11 +16,14 @@ _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 _SPAN_DB = 30.0
 """From the least attenuation on: where the memory is measured when no threshold is known."""
 _NEAREST = 4
-"""Settings just below the threshold that it is interpolated from."""
+_STRAIGHT_DB = 0.5
+"""Just below the threshold: it is extrapolated from the settings there, or from the nearest four."""
+_SURE = 3.0
+"""Standard errors."""
+_NONE = float("nan")
 _LARGEST_DB = 400.0
 """Beyond this a gain is no gain."""
 _NEPER_DB = 20 / math.log(10)
-_KICK_REPEATS = 4
 
 
 class Search(NamedTuple):
@@ -56,11 +59,12 @@ class Kicks:
         """Return the decay as the device is set, and its answer without a kick."""
         if self._present is None:
             repeats = self.bench.effort.repeats
-            quiet = quiet_from(self.bench.take("kick", self.drives(repeats, kicked=False)))
             if ATTENUATION in self.bench.tunable:
-                # An oscillating ring would pass for its own quiet self.
+                # Without a kick, an oscillating ring would pass for its own quiet self.
                 quiet = self.attenuated()
-            self._present = decay_of(self.bench.take("kick", self.drives(repeats)), quiet), quiet
+            else:
+                quiet = quiet_from(self.bench.take("kick", self.drives(repeats, kicked=False)))
+            self._present = decay_of(self.bench.take("kick", self.drives(repeats)), quiet, plain=True), quiet
         return self._present
 
     def attenuated(self) -> Quiet:
@@ -72,12 +76,12 @@ class Kicks:
             self._quiet = quiet_from(self.bench.take("kick", self.drives(repeats, kicked=False), tuning))
         return self._quiet
 
-    def at(self, attenuation_db: NDArray[np.float64], repeats: int = 1) -> list[Decay]:
+    def at(self, attenuation_db: NDArray[np.float64], repeats: int, *, plain: bool = False) -> list[Decay]:
         """Return the decay at each attenuation (n,), from this many kicks each."""
         quiet = self.attenuated()
         tuning = {ATTENUATION: np.repeat(attenuation_db, repeats)}
         responses = self.bench.take("kick", self.drives(repeats * len(attenuation_db)), tuning)
-        return [decay_of(part, quiet) for part in np.split(responses, len(attenuation_db))]
+        return [decay_of(part, quiet, plain=plain) for part in np.split(responses, len(attenuation_db))]
 
     def search(self) -> Search:
         """Return where the threshold is: bisection over the attenuation, many settings at a time."""
@@ -92,32 +96,36 @@ def _search(kicks: Kicks) -> Search:
     seen: dict[float, Decay] = {}
     for _ in range(bench.effort.rounds):
         settings = np.array([x for x in np.linspace(low, high, bench.effort.sections) if x not in seen])
-        seen |= dict(zip(settings.tolist(), kicks.at(settings), strict=True))
-        quiet = sorted(x for x, decay in seen.items() if not decay.oscillates)
-        loud = sorted(x for x, decay in seen.items() if decay.oscillates)
-        if not loud or not quiet:
+        seen |= dict(zip(settings.tolist(), kicks.at(settings, bench.effort.kicks), strict=True))
+        loud = [x for x, decay in seen.items() if decay.oscillates]
+        quiet = [x for x, decay in seen.items() if not decay.oscillates]
+        if not loud or not any(x > max(loud) for x in quiet):
             break
         # The highest that oscillates, and the lowest that is quiet above it: more attenuation is less gain.
-        low = loud[-1]
-        above = [x for x in quiet if x > low]
-        if not above:
-            break
-        high = above[0]
+        low = max(loud)
+        high = min(x for x in quiet if x > low)
     attenuation = np.array(sorted(seen))
     decays = [seen[x] for x in attenuation.tolist()]
-    none = float("nan")
-    reason = _why_none(kicks, attenuation, decays)
+    reason = _why_none(attenuation, decays)
+    line = (
+        _line(attenuation, decays)
+        if reason
+        else _line(attenuation[attenuation >= high], [seen[x] for x in attenuation.tolist() if x >= high])
+    )
+    if not reason and line is None:
+        reason = f"the decays next to the threshold, at about {low:.3g} to {high:.3g} dB, drown in the noise"
     if reason:
-        return Search(attenuation, decays, none, none, reason, _zero_of_rates(attenuation, decays))
-    estimate = _zero_of_rates(attenuation[attenuation >= high], [seen[x] for x in attenuation.tolist() if x >= high])
-    middle = 0.5 * (low + high)
-    # A setting that decays by less than can be seen passes for an oscillating one: a little below is allowed, too.
-    lowest = low - (high - low)
-    threshold = float(np.clip(estimate, lowest, high)) if math.isfinite(estimate) else middle
-    return Search(attenuation, decays, threshold, high - low, "", none)
+        return Search(attenuation, decays, _NONE, _NONE, reason, _NONE if line is None else line.zero)
+    assert line is not None
+    step = high - low
+    # Noise, or a decay too slow to be seen, may have made a setting pass for an oscillating one; and an oscillation
+    # that saturates below the noise floor passes for none.
+    sure = _SURE * line.error
+    threshold = float(np.clip(line.zero, low - max(step, sure), high + line.hidden + sure))
+    return Search(attenuation, decays, threshold, math.hypot(step / 2, line.error, line.hidden), "", _NONE)
 
 
-def _why_none(kicks: Kicks, attenuation: NDArray[np.float64], decays: list[Decay]) -> str:
+def _why_none(attenuation: NDArray[np.float64], decays: list[Decay]) -> str:
     strongest = max(decays, key=lambda decay: decay.kick)
     if not strongest.is_seen:
         return (
@@ -131,17 +139,40 @@ def _why_none(kicks: Kicks, attenuation: NDArray[np.float64], decays: list[Decay
     return ""
 
 
-def _zero_of_rates(attenuation: NDArray[np.float64], decays: list[Decay]) -> float:
-    """Return the attenuation at which the decay rate reaches 0, from the settings next to it; NaN if they do not tell.
+class _Line(NamedTuple):
+    """Decay rates against attenuation, next to the threshold."""
 
-    A ring with a round trip T and a loop gain g decays as g^(t/T): its rate is linear in decibels.
+    zero: float
+    """Attenuation at which the rate reaches 0, in dB."""
+    error: float
+    """Standard error of that."""
+    hidden: float
+    """How far beyond it an oscillation would still be lost in the noise, in dB."""
+
+
+def _line(attenuation: NDArray[np.float64], decays: list[Decay]) -> _Line | None:
+    """Fit a line to the decay rates of the settings next to the threshold; None if they do not tell.
+
+    A ring with a round trip T and a loop gain g decays as g^(t/T): its rate is linear in decibels, at least over the
+    half decibel, or the four settings, next to the threshold.
     """
-    known = [(x, d.rate) for x, d in zip(attenuation, decays, strict=True) if math.isfinite(d.memory_symbols)]
-    if len(known) < 2:
-        return float("nan")
-    x, rate = np.array(known[:_NEAREST]).T
-    slope, level = np.polyfit(x - x[0], rate, 1)
-    return float(x[0] - level / slope) if slope < 0 else float("nan")
+    known = [(x, d) for x, d in zip(attenuation, decays, strict=True) if math.isfinite(d.memory_symbols)]
+    near = [point for i, point in enumerate(known) if i < _NEAREST or point[0] < known[0][0] + _STRAIGHT_DB]
+    if len(near) < 2:
+        return None
+    x, rate, weight = np.array([(x, d.rate, d.repeats) for x, d in near]).T
+    weight /= weight.sum()
+    x0, rate0 = float(weight @ x), float(weight @ rate)
+    spread = float(weight @ (x - x0) ** 2)
+    slope = float(weight @ ((x - x0) * (rate - rate0))) / spread
+    if not slope < 0:
+        return None
+    zero = -rate0 / slope
+    freedom = len(x) - 2
+    scatter = float(weight @ (rate - rate0 - slope * (x - x0)) ** 2)
+    error = math.sqrt(scatter / freedom * (1 + zero**2 / spread)) / -slope if freedom else 0.0
+    hidden = float(np.median([d.hidden_rate for _, d in near])) / -slope
+    return _Line(x0 + zero, error, hidden)
 
 
 def auto_oscillation(kicks: Kicks) -> Outcome:
@@ -255,7 +286,7 @@ def _against_gain(kicks: Kicks) -> dict[str, NDArray[np.float64]]:
         settings = np.linspace(low, min(high, low + _SPAN_DB), len(_SHARES))
     if not len(settings):
         settings = np.array([low])
-    decays = kicks.at(settings, _KICK_REPEATS)
+    decays = kicks.at(settings, 2 * bench.effort.kicks, plain=True)
     time = np.array([decay.memory_symbols for decay in decays])
     order = np.argsort(settings)
     return {

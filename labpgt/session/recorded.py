@@ -109,7 +109,8 @@ class Recorded(ABC):
         if definition != self.definition:
             if definition in OTHERS:
                 raise InputError(
-                    f"{self.path} holds {OTHERS[definition]}, not {self.what}: look at it with labpgt show"
+                    f"{self.path} holds {OTHERS[definition]}, not {OTHERS[self.definition]}; look at it with labpgt "
+                    "show"
                 )
             raise InputError(f"{self.path} is an HDF5 file but not {self.what}; give one that labpgt has written")
         if not 1 <= self.schema_version <= self.newest_schema:

@@ -21,11 +21,12 @@ def kicks(device: Paper, **changed: int) -> Kicks:
 def test_the_threshold_is_where_the_loop_gain_is_one(noise: float, gain: float, saturation: float | None) -> None:
     found = auto_oscillation(kicks(TunableRing(gain=gain, attenuation_db=36, noise=noise, saturation=saturation)))
     values = found.values
-    # Beyond the noise and the amplifier, what a hundred symbols can tell from standing still.
-    assert values["threshold_attenuation_db"] == pytest.approx(20 * math.log10(gain), abs=0.15)
-    assert values["threshold_gain"] == pytest.approx(1 / gain, rel=0.02)
-    assert values["margin_db"] == pytest.approx(36 - 20 * math.log10(gain), abs=0.15)
-    assert 0 < values["threshold_uncertainty_db"] < 0.05
+    error = values["threshold_attenuation_db"] - 20 * math.log10(gain)
+    assert abs(error) < min(0.05, 2 * values["threshold_uncertainty_db"])
+    # Half of the last step of the search where nothing disturbs; with noise, a weak oscillation is lost in it.
+    assert values["threshold_uncertainty_db"] < (0.02 if noise < 1e-2 else 0.1)
+    assert values["threshold_gain"] == pytest.approx(1 / gain, rel=0.006)
+    assert values["margin_db"] == pytest.approx(36 - values["threshold_attenuation_db"])
     assert found.state == "quiet"
     assert not found.missing
 
@@ -83,6 +84,12 @@ def test_a_threshold_out_of_reach_is_not_invented() -> None:
     assert "oscillates even at 40 dB" in loud.missing["threshold_gain"]
     deaf = auto_oscillation(kicks(TunableRing(gain=2.0, saturation=1e-6, high=1e-6, noise=1.0)))
     assert "does not stand out of the noise" in deaf.missing["threshold_gain"]
+
+
+def test_a_threshold_that_drowns_in_noise_is_not_invented() -> None:
+    found = auto_oscillation(kicks(TunableRing(gain=2.0, noise=0.05, saturation=0.2)))
+    assert "drown in the noise" in found.missing["threshold_gain"]
+    assert "threshold_gain" not in found.values
 
 
 def test_a_device_without_an_attenuator_says_so_and_still_knows_whether_it_is_quiet() -> None:
