@@ -46,7 +46,7 @@ class Kicks:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self._quiet: Quiet | None = None
-        self._present: tuple[Decay, Quiet] | None = None
+        self._present: Decay | None = None
         self._search: Search | None = None
 
     def drives(self, shots: int, *, kicked: bool = True) -> NDArray[np.float64]:
@@ -55,16 +55,22 @@ class Kicks:
         strongest = max(bench.limits, key=lambda limit: abs(limit - bench.rest))
         return kick_drives(shots, bench.symbols("kick"), bench.rest, strongest if kicked else bench.rest)
 
-    def present(self) -> tuple[Decay, Quiet]:
-        """Return the decay as the device is set, and its answer without a kick."""
+    def present(self) -> Decay:
+        """Return the decay as the device is set."""
         if self._present is None:
-            repeats = self.bench.effort.repeats
-            if ATTENUATION in self.bench.tunable:
-                # Without a kick, an oscillating ring would pass for its own quiet self.
-                quiet = self.attenuated()
+            bench, repeats = self.bench, self.bench.effort.repeats
+            limits = bench.tunable.get(ATTENUATION)
+            if limits is None:
+                quiet = quiet_from(bench.take("kick", self.drives(repeats, kicked=False)))
+                kicked = bench.take("kick", self.drives(repeats))
             else:
-                quiet = quiet_from(self.bench.take("kick", self.drives(repeats, kicked=False)))
-            self._present = decay_of(self.bench.take("kick", self.drives(repeats)), quiet, plain=True), quiet
+                # Without a kick, an oscillating ring would pass for its own quiet self; and tuned to what it is set
+                # to, it answers also where it oscillates.
+                quiet = self.attenuated()
+                now = _present_attenuation(bench)
+                tuning = {ATTENUATION: np.full(repeats, now)} if limits[0] <= now <= limits[1] else None
+                kicked = bench.take("kick", self.drives(repeats), tuning)
+            self._present = decay_of(kicked, quiet, plain=True)
         return self._present
 
     def attenuated(self) -> Quiet:
@@ -217,7 +223,7 @@ def auto_oscillation(kicks: Kicks) -> Outcome:
 
 
 def _with_state(outcome: Outcome, kicks: Kicks) -> Outcome:
-    present, _ = kicks.present()
+    present = kicks.present()
     outcome.state = "oscillating" if present.oscillates else "quiet"
     return outcome
 
@@ -239,7 +245,7 @@ def memory(kicks: Kicks) -> Outcome:
     names = ("memory_time_s", "memory_symbols")
     if reason := bench.too_short():
         return Outcome().lack(reason, *names)
-    decay, _ = kicks.present()
+    decay = kicks.present()
     symbols = np.arange(len(decay.power), dtype=float)
     outcome = Outcome(
         curves={

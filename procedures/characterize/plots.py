@@ -18,6 +18,8 @@ BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#8c8c8c"
 _STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False}
 _DPI = 140
 _NARMA_SHOWN = 80
+_NEAR_DB = 3.0
+"""On either side of the threshold: what its plot shows."""
 
 Curve = Mapping[str, NDArray[np.float64]]
 Values = Mapping[str, float | None]
@@ -111,13 +113,14 @@ def _mackey_glass(axes: Axes, curve: Curve, values: Values) -> None:
 
 
 def _threshold(axes: Axes, curve: Curve, values: Values) -> None:
+    attenuation, growth = curve["attenuation_db"], curve["growth_db_per_symbol"]
+    threshold = values.get("threshold_attenuation_db")
+    near = np.full(len(attenuation), True) if threshold is None else np.abs(attenuation - threshold) < _NEAR_DB
     loud = curve["oscillates"] > 0
     for mask, colour, label in ((~loud, BLUE, "quiet"), (loud, ORANGE, "oscillates")):
-        axes.plot(
-            curve["attenuation_db"][mask], curve["growth_db_per_symbol"][mask], "o", ms=4, color=colour, label=label
-        )
+        axes.plot(attenuation[mask & near], growth[mask & near], "o", ms=4, color=colour, label=label)
     axes.axhline(0, color=GREY, linewidth=0.8)
-    if (threshold := values.get("threshold_attenuation_db")) is not None:
+    if threshold is not None:
         axes.axvline(threshold, color=GREY, linestyle="--", linewidth=0.8, label=f"threshold {threshold:.2f} dB")
     axes.set_ylabel("growth after a kick (dB/symbol)")
 
@@ -139,11 +142,8 @@ def _memory(axes: Axes, curve: Curve, values: Values) -> None:
 def _decay(axes: Axes, curve: Curve, values: Values) -> None:
     heard = curve["amplitude"] > 0
     top = float(curve["amplitude"].max())
-    last = (
-        int(np.flatnonzero(curve["amplitude"] > curve["floor"])[-1])
-        if (curve["amplitude"] > curve["floor"]).any()
-        else 1
-    )
+    above = np.flatnonzero(curve["amplitude"] > curve["floor"])
+    last = int(above[-1]) if len(above) else 1
     shown = slice(0, min(len(heard), max(12, 2 * last)))
     mask = heard[shown]
     axes.plot(curve["symbol"][shown][mask], curve["amplitude"][shown][mask], "o", ms=3, color=BLUE, label="response")
@@ -158,12 +158,14 @@ def _decay(axes: Axes, curve: Curve, values: Values) -> None:
 
 def _noise(axes: Axes, curve: Curve, values: Values) -> None:
     axes.bar(curve["node"], curve["deviation"], color=BLUE)
+    _from_zero(axes, curve["deviation"])
     _whole_ticks(axes, len(curve["node"]))
     axes.set_ylabel("standard deviation of the response")
 
 
 def _repeatability(axes: Axes, curve: Curve, values: Values) -> None:
     axes.bar(curve["repeat"], curve["deviation"], color=BLUE)
+    _from_zero(axes, curve["deviation"])
     _whole_ticks(axes, len(curve["repeat"]))
     axes.set_ylabel("relative deviation")
 
@@ -200,6 +202,16 @@ def _transmission(axes: Axes, curve: Curve, values: Values) -> None:
     axes.set_ylabel("response (dB re 1)")
     if (peak := values.get("transmission_peak_hz")) is not None:
         axes.text(0.03, 0.92, f"peak {formatted(peak, 'Hz')}", transform=axes.transAxes)
+
+
+def _from_zero(axes: Axes, values: NDArray[np.float64]) -> None:
+    """Let an axis begin at 0, and say so where there is nothing to see."""
+    if values.any():
+        axes.set_ylim(0, None)
+    else:
+        axes.set_ylim(0, 1)
+        axes.set_yticks([0])
+        axes.text(0.5, 0.5, "0: repeats are equal", transform=axes.transAxes, ha="center")
 
 
 def _whole_ticks(axes: Axes, count: int) -> None:

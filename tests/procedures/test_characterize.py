@@ -205,9 +205,7 @@ def test_the_seed_makes_the_drives(labpgt: Labpgt, tmp_path: Path) -> None:
 
 def test_a_configuration_file_names_the_device(labpgt: Labpgt, tmp_path: Path) -> None:
     config = tmp_path / "ring.toml"
-    config.write_text(
-        '[device]\nname = "tests.rings:TunableRing"\ngain = 4.0\nsaturation = 0.3\n[training]\nseed = 5\n'
-    )
+    config.write_text('[device]\nname = "tests.rings:TunableRing"\ngain = 4.0\nsaturation = 1\n[training]\nseed = 5\n')
     report = labpgt("characterize", config, "--quick", *FEW, "--json", "--set", "device.noise=1e-3").json
     assert report["threshold_gain"] == pytest.approx(0.25, rel=0.01)
     assert report["seed"] == 5

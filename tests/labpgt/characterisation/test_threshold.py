@@ -16,7 +16,7 @@ def kicks(device: Paper, **changed: int) -> Kicks:
     return Kicks(Bench(device, QUICK._replace(**changed), seed=3))
 
 
-@pytest.mark.parametrize("noise", [0.0, 1e-3, 1e-2])
+@pytest.mark.parametrize("noise", [0.0, 1e-2])
 @pytest.mark.parametrize(("gain", "saturation"), [(1.3, None), (2.0, None), (1.3, 0.3), (2.0, 0.3), (30.0, 0.3)])
 def test_the_threshold_is_where_the_loop_gain_is_one(noise: float, gain: float, saturation: float | None) -> None:
     found = auto_oscillation(kicks(TunableRing(gain=gain, attenuation_db=36, noise=noise, saturation=saturation)))
