@@ -82,7 +82,7 @@ def _bars(axes: Axes, curve: Curve, value: float | None, label: str) -> None:
     axes.set_ylim(min(-0.02, float(r2.min()) * 1.1), 1.05)
     axes.set_ylabel("r², held out")
     if value is not None:
-        axes.text(0.97, 0.92, f"{label} = {value:.2f}", transform=axes.transAxes, ha="right")
+        axes.text(0.97, 0.92, f"{label} = {round(value, 2) + 0.0:.2f}", transform=axes.transAxes, ha="right")
 
 
 def _short_term_memory(axes: Axes, curve: Curve, values: Values) -> None:
