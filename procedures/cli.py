@@ -214,19 +214,140 @@ def resume(
 
 
 @app.command()
-def show(file: SessionFile, as_json: Json = False) -> None:
-    """Show what a session holds: status, configuration, device, shots, losses and baselines."""
-    from labpgt.session import Session
-    from procedures.show import describe, print_description
+def characterize(
+    config_file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[CONFIG.toml]", help="Configuration; its [device] is used, and the seed.", show_default=False
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help='A registered device or "module:Class".', show_default=False)
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="device.KEY=VALUE", help="Change one setting; may be repeated.", show_default=False
+        ),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME", help="Only these measures; else all of them.", show_default=False),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer and shorter shots: less certain numbers.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random drives.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.h5", help="Session file to write; must not exist yet.", show_default=False),
+    ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the PNG files; else FILE-plots.", show_default=False),
+    ] = None,
+    no_plots: Annotated[bool, typer.Option("--no-plots", help="Draw nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure what a device is like, and write every shot and every number into a session file.
 
-    with Session(file) as session:
-        description = describe(session)
+    A minute or two on the simulated ring, a quarter with --quick. The measures, by the names that --only takes:
+
+    - `noise`: deviation of a response between repeats without drive
+
+    - `repeatability`: deviation between repeats of one random shot, over the deviation within it
+
+    - `threshold`: loop gain where the ring starts to oscillate, as a share of the gain at 0 dB (`threshold_gain`), that
+    attenuation, and how far the ring is set from it (`margin_db`, positive when it is quiet)
+
+    - `memory`: time constant of the decay after a kick, as set and against the gain
+
+    - `stm`, `pc`: short-term memory and parity capacity, sums over delays D >= 1 of r² between a random bit u(n-D), or
+    the parity of u(n-D) to u(n), and a linear readout of the responses to u(n), on shots it was not fitted to; less
+    what chance alone gives
+
+    - `narma10`, `mackey-glass`: held-out errors of two benchmark series
+
+    - `compression`: response against constant drive, and where it is 1 dB behind
+
+    - `transmission`: response against the carrier's frequency
+
+    What a device cannot do (no attenuator, no carrier to tune, shots too short) is null, with the reason in
+    `unmeasured`.
+
+    Examples:
+
+    - `labpgt characterize --quick`
+
+    - `labpgt characterize data/echo-state-ring.toml --only stm,pc,narma10 --seed 3`
+
+    - `labpgt characterize --device llg-ring --set device.gain=0.9 --only threshold,memory --json`
+
+    Ctrl-C ends it after the device call in hand; twice, at once. Either way the file is whole and the device safe.
+    `labpgt show FILE.h5` shows it again. Exit codes: 0 done, 2 bad input, 3 device fault, 4 aborted, 5 storage fault.
+    """
+    from procedures.characterize.run import characterize_config, chosen, default_path
+
+    measures = chosen(only)
+    given = list(overrides or [])
+    options = {"device.name": device, "session.file": None if out is None else str(out)}
+    given += [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    if seed is not None:
+        given.append(f"training.seed={seed}")
+    config = characterize_config(config_file, given)
+    path = default_path(config)
+    folder = None if no_plots else plots or path.with_name(f"{path.stem}-plots")
+    _characterize(config, path, measures, quick, folder, as_json)
+
+
+def _characterize(
+    config: "Config", path: Path, measures: list[str], quick: bool, folder: Path | None, as_json: bool
+) -> None:
+    from rich.console import Console
+
+    from labpgt.characterisation.reader import Characterisation
+    from labpgt.events import Status
+    from labpgt.subscribers import Queued
+    from procedures.characterize.progress import CharacterizeProgress
+    from procedures.characterize.report import print_summary
+    from procedures.characterize.run import characterize as measure
+
+    with CharacterizeProgress(Console(stderr=True), f"session file: {path}") as progress, Queued(progress) as queued:
+        try:
+            report = measure(config, path, measures, quick=quick, watcher=queued)
+        except LabpgtError as error:
+            if as_json and not isinstance(error, InputError):
+                _print_json(_failure(error, path))
+            raise
+    try:
+        if folder is not None:
+            from procedures.characterize.plots import draw
+
+            with Characterisation(path) as recorded:
+                draw(recorded.curves, recorded.values, f"{path.stem}: {recorded.device}", folder)
+            report["plots"] = str(folder)
+    finally:
+        if as_json:
+            _print_json(report)
+        else:
+            print_summary(Console(), report)
+    if report["status"] == Status.ABORTED:
+        raise typer.Exit(RunAborted.exit_code)
+
+
+@app.command()
+def show(file: SessionFile, as_json: Json = False) -> None:
+    """Show what a session holds: status, configuration, device, shots, losses and baselines.
+
+    Of a characterisation: what was measured, and why something was not.
+    """
+    from procedures.show import described
+
+    description, print_it = described(file)
     if as_json:
         _print_json(description)
     else:
         from rich.console import Console
 
-        print_description(Console(), description)
+        print_it(Console(), description)
 
 
 @app.command()
