@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from labpgt.device import Setting
 from labpgt.errors import DeviceFault
+from simulators.dispersion import band_hz
 from simulators.film import SHOTS
 from simulators.kernels import make_ready
 from simulators.llg_ring_config import LONGEST_STEP_S, LLGRingConfig
@@ -63,12 +64,15 @@ class LLGRing(SimulatedRing):
     def tunable(self) -> Mapping[str, tuple[float, float]]:
         """Settings that `forward_tuned` takes for each shot, and their limits."""
         limits = {"attenuation_db": self._attenuation_limits}
-        for key in ("carrier_hz", "drive_field_a_per_m", "saturation_a_per_m"):
+        for key in ("drive_field_a_per_m", "saturation_a_per_m"):
             low, high = 0.0, inf
             for bound in LLGRingConfig.model_fields[key].metadata:
                 low = max(low, getattr(bound, "ge", low))
                 high = min(high, getattr(bound, "le", high))
             limits[key] = (low, high)
+        # Far from the band no wave is carried, and the solver's steps would not follow the field.
+        low, high = band_hz(self.strip)
+        limits["carrier_hz"] = (0.7 * low, min(1.2 * high, 0.1 / self.step_s))
         # The amplifier saturates somewhere.
         limits["saturation_a_per_m"] = (1e-3, limits["saturation_a_per_m"][1])
         return limits
