@@ -89,6 +89,26 @@ class Seekable(Protocol):
 
 
 @runtime_checkable
+class Tunable(Protocol):
+    """A reservoir with settings that can differ from shot to shot, for characterisation and sweeps."""
+
+    @property
+    def tunable(self) -> Mapping[str, tuple[float, float]]:
+        """Lowest and highest value of each such setting, by its name in `settings()`.
+
+        Names with a meaning agreed on: `attenuation_db` (attenuator in the loop: more is less gain), `carrier_hz`.
+        """
+
+    def forward_tuned(
+        self, drives: NDArray[np.float64], tuning: Mapping[str, NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """Like `forward`, each shot with its own value `(shots,)` of the named settings, for this call only.
+
+        Unlike `forward`, it answers also where the ring oscillates by itself: it is there to find that out.
+        """
+
+
+@runtime_checkable
 class Differentiable(Protocol):
     """A reservoir that can be differentiated, for the `backprop` reference only."""
 
