@@ -20,6 +20,7 @@ class Draw(IntEnum):
     CALIBRATION = 6
     DEVICE = 7
     NOISE = 8
+    THERMAL = 9
 
 
 def generator(seed: int, count: int, purpose: Draw) -> np.random.Generator:

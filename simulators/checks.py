@@ -1,7 +1,5 @@
 """What `labpgt doctor` asks of the simulators."""
 
-from pathlib import Path
-
 from labpgt.checks import Check
 
 
@@ -12,17 +10,14 @@ def checks() -> list[Check]:
 
     import numba
 
-    from simulators.llg import solve
+    from simulators.kernels import cache_folder, compiled
 
-    source = Path(__file__).with_name("llg.py")
-    folder = Path(str(solve.stats.cache_path))
-    index = list(folder.glob("llg.solve-*.nbi"))
-    compiled = any(entry.stat().st_mtime >= source.stat().st_mtime for entry in index)
+    ready = compiled()
     return [
         Check(
             "LLG solver",
             ok=True,
-            detail=f"compiled in {folder}" if compiled else "not compiled yet: the first run takes some seconds more",
+            detail=f"compiled in {cache_folder()}" if ready else "not compiled yet: the first run takes longer",
         ),
         Check("solver threads", ok=True, detail=f"{os.cpu_count()} cores, numba {numba.__version__}"),
     ]

@@ -1,13 +1,11 @@
-"""Eight shots side by side: a numba type that is one SIMD register of eight numbers.
+"""Sixteen numbers side by side: a numba type that is one SIMD register.
 
-LLVM keeps such values in registers across a loop, which it does not do for an inner loop over eight array elements:
-the solver runs more than twice as fast and compiles in a third of the time. Every lane runs the same instructions, so
-what a shot does cannot depend on its lane or on its neighbours.
+LLVM keeps such values in registers across a loop, which it does not do for an inner loop over sixteen array elements.
+Every lane runs the same instructions, so what a shot does cannot depend on its lane or on its neighbours.
 
 Inside a jitted function, on flat C-contiguous float arrays: `load(array, index)` and `store(array, index, lanes)`.
-`load_pair` reads sixteen lanes, two components of the magnetisation of the eight shots; `low(pair)` and `high(pair)`
-take a pair apart, `join(low, high)` makes one. `+ - * /` work between lanes of one width, and between lanes and a
-scalar of the same precision; `root(lanes)` is the square root.
+`+ - * /` work between lanes, and between lanes and a scalar of the same precision; `root(lanes)` is the square root.
+`shifted(by)` and `rotated(by)` make functions that move every number up by so many lanes: the first fills with zeros.
 
 numba's cache on disk watches the file of the jitted function, not this one: after an edit here, touch its callers.
 """
@@ -22,8 +20,8 @@ from numba.core.datamodel import models
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, register_model
 
-WIDTH = 8
-"""Shots in one register."""
+WIDTH = 16
+"""Numbers in one register: 512 bits in single precision."""
 
 
 class Lanes(types.Type):
@@ -102,14 +100,26 @@ def _loader(count: int) -> Any:
     return intrinsic(load)
 
 
-def _half(first: int) -> Any:
-    def half(typing_context: Any, pair: Any) -> Any:
+def shifted(by: int) -> Any:
+    """Return a jitted function that moves every number up by `by` lanes (down if negative); zeros move in."""
+    return _mover([WIDTH + i - by if 0 <= i - by < WIDTH else 0 for i in range(WIDTH)])
+
+
+def rotated(by: int) -> Any:
+    """Return a jitted function that moves every number up by `by` lanes, and those at the end to the start."""
+    return _mover([WIDTH + (i - by) % WIDTH for i in range(WIDTH)])
+
+
+def _mover(order: list[int]) -> Any:
+    """Lanes from zeros (0 to WIDTH - 1) and from the argument (from WIDTH on)."""
+
+    def move(typing_context: Any, lanes: Any) -> Any:
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return _shuffled(builder, args[0], args[0], range(first, first + WIDTH))
+            return _shuffled(builder, ir.Constant(args[0].type, None), args[0], order)
 
-        return Lanes(pair.dtype, WIDTH)(pair), generate
+        return lanes(lanes), generate
 
-    return intrinsic(half)
+    return intrinsic(move)
 
 
 def _store(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
@@ -119,13 +129,6 @@ def _store(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), generate
-
-
-def _join(typing_context: Any, first: Any, second: Any) -> Any:
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _shuffled(builder, args[0], args[1], range(2 * WIDTH))
-
-    return Lanes(first.dtype, 2 * WIDTH)(first, second), generate
 
 
 def _root(typing_context: Any, value: Any) -> Any:
@@ -141,9 +144,5 @@ def _root(typing_context: Any, value: Any) -> Any:
 
 
 load = _loader(WIDTH)
-load_pair = _loader(2 * WIDTH)
 store: Any = intrinsic(_store)
-low = _half(0)
-high = _half(WIDTH)
-join: Any = intrinsic(_join)
 root: Any = intrinsic(_root)

@@ -4,12 +4,16 @@ With m the magnetisation and h the field, both in units of the saturation magnet
 
     dm/dt = gamma mu0 Ms / (1 + alpha**2) * w x m,    w = h + alpha m x h
 
-(Gilbert, IEEE Trans. Magn. 40, 3443 (2004), solved for dm/dt). The field is the sum of exchange with the two nearest
-cells and free (Neumann) ends, the dipolar field of all cells (`simulators.dipolar`), the bias along y, and, under
-the input antenna, drive and feedback along x: the in-plane field of a narrow microstrip. Antennas pick up mx.
-Everything else is SI.
+(Gilbert, IEEE Trans. Magn. 40, 3443 (2004), solved for dm/dt), by classical Runge-Kutta steps. The field is the sum of
+the terms in `simulators.fields`, in one pass; the dipolar sum is a forward and a backward recursion for each of four
+exponentials (`simulators.dipolar`), O(cells).
 
-Eight shots are solved side by side (`simulators.lanes`), in the precision of the arrays given.
+A register (`simulators.lanes`) holds `SHOTS` shots side by side, each cut into `SEGMENTS` pieces of the strip. So a
+single ± pair has work for the whole register, the state of the film stays in the first-level cache, and, since every
+shot is solved by the same instructions whatever its company, no bit of it depends on the batch. Cell c of the strip is
+row j = c mod n of segment c div n, with n rows; in a row, lane = segment * SHOTS + shot. What a recursion carries from
+one segment into the next is known before the sweep: the sums over whole segments are gathered on the way back and
+forth, and a scan over the lanes adds them up.
 """
 
 import math
@@ -20,101 +24,201 @@ from numba import njit
 from numpy.typing import NDArray
 
 from simulators.dipolar import demagnetising_factor, exponential_sum
-from simulators.lanes import WIDTH, high, join, load, load_pair, low, root, store
+from simulators.fields import UNIT
+from simulators.lanes import WIDTH, load, root, rotated, shifted, store
 from simulators.strip import Loop, Strip
 
-CELL = 3 * WIDTH
-"""Numbers that a cell of eight shots takes in a flat state: mx and mz (a pair), then my."""
+SHOTS = 4
+"""Shots solved side by side."""
+
+SEGMENTS = WIDTH // SHOTS
+"""Pieces of the strip solved side by side."""
+
+TERMS = 4
+"""Exponentials in the dipolar field."""
+
+ROW = 3 * WIDTH
+"""Numbers that a row of cells takes in a state: components x, z, y."""
 
 Precision = type[np.float32] | type[np.float64]
+
+_left = shifted(SHOTS)
+_left_2 = shifted(2 * SHOTS)
+_left_4 = shifted(4 * SHOTS)
+_right = shifted(-SHOTS)
+_right_2 = shifted(-2 * SHOTS)
+_right_4 = shifted(-4 * SHOTS)
+_turn_1 = rotated(SHOTS)
+_turn_2 = rotated(2 * SHOTS)
+_turn_4 = rotated(4 * SHOTS)
 
 
 class Film(NamedTuple):
     """What the solver needs to know of the strip, in its precision; fields in units of Ms."""
 
+    rest: Any
+    """(rows, 3, WIDTH): the magnetisation at rest; zero where a row reaches beyond the strip."""
     turn: Any
-    """(cells + 2,): angle in radians by which a field of Ms turns m in one step."""
+    """(rows * WIDTH,): angle in radians by which a field of Ms turns m in one step."""
     damping: Any
-    """(cells + 2,)"""
-    exchange: Any
-    near_x: Any
-    """Field along x of both nearest neighbours, exchange and dipolar together."""
-    near_z: Any
-    own_x: Any
-    """Demagnetising factor of a cell upon itself."""
-    own_z: Any
+    """(rows * WIDTH,)"""
     bias: Any
+    """Uniform field along x, z, y."""
+    near: Any
+    """Field along x, z, y of both nearest neighbours, exchange and dipolar together."""
+    own: Any
+    """Field of a cell's own mx and mz upon itself, up to a part along m, which turns nothing."""
     rates: Any
-    """Decay from cell to cell of the four exponentials of the dipolar field."""
+    """Decay from cell to cell of the exponentials of the dipolar field along z."""
     weights: Any
+    powers: Any
+    """(rows, TERMS): rates to the power of the row."""
+    across: Any
+    """Rates to the powers of one, two and four segments."""
 
 
 class Wiring(NamedTuple):
-    """What the solver needs to know of antennas, delay and amplifier; cells are counted from 1."""
+    """What the solver needs to know of antennas, delay and amplifier."""
 
-    input_first: int
-    input_stop: int
-    pickup_first: int
-    pickup_stop: int
-    share: Any
-    """One over the number of pick-up cells."""
+    component: int
+    """Component that the antennas couple to, in the order of a row: 0 for x, 1 for z."""
+    input_rows: Any
+    """Rows with a cell under the input antenna."""
+    input_share: Any
+    """(input rows * WIDTH,): 1 where the cell is under the input antenna, else 0."""
+    pickup_rows: Any
+    pickup_share: Any
+    """(pick-up rows * WIDTH,): one over the number of pick-up cells where the cell is one, else 0."""
     history: int
-    """Samples of the trace before the shot, all zero."""
+    """Samples of the trace before the first step."""
     taps: tuple[int, ...]
     """First of the four samples around the delayed pick-up, for the start, the middle and the end of a step."""
     tap_weights: Any
+
+
+class Tile(NamedTuple):
+    """State and workspace of `SHOTS` shots, allocated once; flat arrays."""
+
+    m: Any
+    stage: Any
+    total: Any
+    far: Any
+    """(rows, 2, WIDTH): field of all cells to the right, and of the antenna; along x, z."""
+    sums: Any
+    """(2 * TERMS, WIDTH): sums over each segment for the backward recursion, along x and z."""
+    trace: Any
+    """(history + 1 + steps, WIDTH): pick-up, the latest sample of the past at `history`."""
+
+
+class Drive(NamedTuple):
+    """Drive field of one stretch of time in units of Ms: (in_phase * cosine + quadrature * sine) * gate."""
+
+    cosine: Any
+    """(2 * steps + 1, WIDTH): carrier at the start, middle and end of each step."""
+    sine: Any
+    gate: Any
+    """(steps,): what the field is multiplied by in each step."""
+    in_phase: Any
+    """(WIDTH,)"""
+    quadrature: Any
     steepness: Any
-    """Gain over saturation."""
+    """(WIDTH,): gain over saturation of the amplifier."""
     saturation: Any
+    """(WIDTH,): largest feedback field, in units of Ms."""
+
+
+def aligned(values: NDArray[Any]) -> NDArray[Any]:
+    """Return a flat copy that begins on a cache line: a register across two lines costs twice the time."""
+    spare = 64 // values.itemsize
+    room = np.empty(values.size + spare, values.dtype)
+    first = -room.ctypes.data % 64 // values.itemsize
+    flat = room[first : first + values.size]
+    flat[:] = values.ravel()
+    return flat
+
+
+def in_segments(strip: Strip, values: NDArray[Any]) -> NDArray[Any]:
+    """Values of each cell `(..., cells)` to rows and segments `(..., rows, SEGMENTS)`; 0 beyond the strip."""
+    rows = row_count(strip)
+    padding = [(0, 0)] * (values.ndim - 1) + [(0, rows * SEGMENTS - strip.cells)]
+    return np.pad(values, padding).reshape(*values.shape[:-1], SEGMENTS, rows).swapaxes(-1, -2)
+
+
+def in_rows(strip: Strip, values: NDArray[Any]) -> NDArray[Any]:
+    """Values of each cell `(cells,)`, or of each shot and cell `(SHOTS, cells)`, to rows `(rows, WIDTH)`."""
+    of_shots = np.moveaxis(in_segments(strip, np.broadcast_to(values, (SHOTS, strip.cells))), 0, -1)
+    return np.ascontiguousarray(of_shots).reshape(-1, WIDTH)
+
+
+def in_cells(strip: Strip, rows: NDArray[Any]) -> NDArray[Any]:
+    """Rows `(rows, WIDTH)` back to shots and cells `(SHOTS, cells)`."""
+    cells = rows.reshape(len(rows), SEGMENTS, SHOTS).transpose(2, 1, 0).reshape(SHOTS, -1)
+    return cells[:, : strip.cells]
+
+
+def row_count(strip: Strip) -> int:
+    """Rows that the strip's cells fill; some lanes of the last segment may stay empty."""
+    return -(-strip.cells // SEGMENTS)
 
 
 def film_of(strip: Strip, step_s: float, precision: Precision = np.float32) -> Film:
     """Return the strip's constants for steps of `step_s`."""
-    fit = exponential_sum(strip.cells, strip.cell_m, strip.thickness_m)
-    own = float(demagnetising_factor(np.array(0), strip.cell_m, strip.thickness_m))
+    fit = exponential_sum(strip.cells, strip.cell_m, strip.thickness_m, TERMS)
+    nxx = float(demagnetising_factor(np.array(0), strip.cell_m, strip.thickness_m))
     # The recursions reach the nearest neighbour, where the fit does not hold: this puts it right.
     first = fit.first - float(fit.weights @ fit.rates)
-    damping = np.pad(strip.damping_profile, 1)
+    exchange = strip.exchange.neighbour
+    easy = strip.anisotropy.strength * np.array(UNIT[strip.easy_axis])
+    rows = row_count(strip)
+    rest = np.stack([in_rows(strip, np.full(strip.cells, UNIT[strip.bias_axis][i])) for i in (0, 2, 1)], axis=1)
+    x, y, z = strip.bias * np.array(UNIT[strip.bias_axis])
+    damping = strip.damping_profile
+    across = [fit.rates ** (rows * segments) for segments in (1, 2, 4)]
     return Film(
-        turn=(strip.rate * step_s / (1 + damping**2)).astype(precision),
-        damping=damping.astype(precision),
-        exchange=precision(strip.exchange),
-        near_x=precision(strip.exchange - first),
-        near_z=precision(strip.exchange + first),
-        own_x=precision(own),
-        own_z=precision(1 - own),
-        bias=precision(strip.bias),
+        rest=rest.astype(precision),
+        turn=aligned(in_rows(strip, strip.rate * step_s / (1 + damping**2)).astype(precision)),
+        damping=aligned(in_rows(strip, damping).astype(precision)),
+        bias=tuple(precision(b) for b in (x, z, y)),
+        near=(precision(exchange - first), precision(exchange + first), precision(exchange)),
+        # Taking the same multiple of m off all components turns nothing: so the y component needs none.
+        own=(precision(easy[0] - easy[1] - nxx), precision(easy[2] - easy[1] - (1 - nxx))),
         rates=tuple(fit.rates.astype(precision)),
+        # The sums are of weights * rates**k at distance k, and the recursion begins with rates**0 at distance 1.
         weights=tuple((fit.weights * fit.rates).astype(precision)),
+        powers=(fit.rates ** np.arange(rows)[:, None]).astype(precision),
+        across=tuple(tuple(power.astype(precision)) for power in across),
     )
 
 
-def wiring_of(strip: Strip, loop: Loop, step_s: float, precision: Precision = np.float32) -> Wiring:
-    """Return the constants of antennas and loop for steps of `step_s`.
+def wiring_of(strip: Strip, delay_s: float, step_s: float, precision: Precision = np.float32) -> Wiring:
+    """Return the constants of antennas and delay for steps of `step_s`.
 
     The delay is any time of three steps or more. The delayed pick-up is interpolated through four samples (cubic
     Lagrange) at the times of the Runge-Kutta stages, so that the closed ring keeps the fourth order.
     """
-    delay = loop.delay_s / step_s
+    delay = delay_s / step_s
     if delay < 3:
-        raise ValueError(f"expected a loop delay of at least three steps of {step_s:g} s, got {loop.delay_s:g} s")
+        raise ValueError(f"expected a loop delay of at least three steps of {step_s:g} s, got {delay_s:g} s")
     positions = [stage - delay for stage in (0.0, 0.5, 1.0)]
     taps = tuple(math.floor(position) - 1 for position in positions)
-    into, out = strip.antennas
+    shares = []
+    for antenna, share in zip(strip.antennas, (1.0, 1 / strip.antenna_cells), strict=True):
+        cells = np.zeros(strip.cells)
+        cells[antenna.start : antenna.stop] = share
+        shares.append(in_rows(strip, cells).astype(precision))
+    (into, out) = shares
     return Wiring(
-        input_first=into.start + 1,
-        input_stop=into.stop + 1,
-        pickup_first=out.start + 1,
-        pickup_stop=out.stop + 1,
-        share=precision(1 / strip.antenna_cells),
+        component="xz".index(strip.antenna_axis),
+        input_rows=np.flatnonzero(into.any(axis=1)),
+        input_share=aligned(into[into.any(axis=1)]),
+        pickup_rows=np.flatnonzero(out.any(axis=1)),
+        pickup_share=aligned(out[out.any(axis=1)]),
         history=-taps[0],
         taps=taps,
         tap_weights=tuple(
             tuple(precision(weight) for weight in _lagrange(position - tap))
             for position, tap in zip(positions, taps, strict=True)
         ),
-        steepness=precision(loop.gain / loop.saturation),
-        saturation=precision(loop.saturation),
     )
 
 
@@ -123,158 +227,326 @@ def _lagrange(x: float) -> list[float]:
     return [math.prod((x - j) / (i - j) for j in range(4) if j != i) for i in range(4)]
 
 
-def state_at_rest(strip: Strip, precision: Precision = np.float32) -> NDArray[Any]:
-    """Return eight shots at rest, m along the bias, which is the exact ground state: flat, cells + 2 of `CELL`."""
-    state = np.zeros((strip.cells + 2, 3, WIDTH), precision)
-    state[1:-1, 2] = 1
-    return state.ravel()
+def tile_at_rest(film: Film, wiring: Wiring, steps: int) -> Tile:
+    """Return room for stretches of up to `steps` steps, with the film at rest."""
+    precision = film.rest.dtype
+    rows = len(film.rest)
+    sizes = ((rows + 2) * ROW, (rows + 2) * ROW, (rows + 2) * ROW, rows * 2 * WIDTH, 2 * TERMS * WIDTH)
+    samples = wiring.history + 1 + steps
+    tile = Tile(*(aligned(np.zeros(size, precision)) for size in (*sizes, samples * WIDTH)))
+    reset(film, tile)
+    return tile
+
+
+def reset(film: Film, tile: Tile) -> None:
+    """Bring the film to rest and forget the past."""
+    tile.m[ROW:-ROW] = film.rest.ravel()
+    tile.trace[:] = 0
+
+
+def record(
+    strip: Strip,
+    loop: Loop,
+    step_s: float,
+    field: NDArray[Any],
+    precision: Precision = np.float32,
+    m: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Return the mean pick-up (shots, steps + 1) that drive fields make from rest.
+
+    `field` (shots, 2 * steps + 1) is in units of Ms, at the start, middle and end of each step. `m` (shots, cells, 3)
+    is the magnetisation to start from, if not the one at rest; it is brought to where the drive leaves it.
+    """
+    film, wiring = film_of(strip, step_s, precision), wiring_of(strip, loop.delay_s, step_s, precision)
+    shots, steps = len(field), field.shape[1] // 2
+    out = np.empty((shots, steps + 1), precision)
+    tile = tile_at_rest(film, wiring, steps)
+    one, none = aligned(np.ones(WIDTH, precision)), aligned(np.zeros(WIDTH, precision))
+    silence = aligned(np.zeros((2 * steps + 1) * WIDTH, precision))
+    for first in range(0, shots, SHOTS):
+        some = slice(first, min(first + SHOTS, shots))
+        count = some.stop - first
+        reset(film, tile)
+        if m is not None:
+            set_magnetisation(strip, tile, m[some])
+        lanes = np.zeros((2 * steps + 1, SHOTS), precision)
+        lanes[:, :count] = field[some].T
+        drive = Drive(
+            cosine=aligned(np.tile(lanes, SEGMENTS)),
+            sine=silence,
+            gate=np.ones(steps, precision),
+            in_phase=one,
+            quadrature=none,
+            steepness=aligned(np.full(WIDTH, loop.gain / loop.saturation, precision)),
+            saturation=aligned(np.full(WIDTH, loop.saturation, precision)),
+        )
+        advance(film, wiring, tile, drive, None)
+        trace = tile.trace.reshape(-1, WIDTH)[wiring.history :]
+        out[some] = trace[:, :count].T
+        if m is not None:
+            m[some] = magnetisation(strip, tile)[:count]
+    return out
+
+
+def magnetisation(strip: Strip, tile: Tile) -> NDArray[Any]:
+    """Return the magnetisation (SHOTS, cells, 3) of a tile, components x, y, z."""
+    rows = tile.m.reshape(-1, 3, WIDTH)[1:-1]
+    return np.stack([in_cells(strip, rows[:, i]) for i in (0, 2, 1)], axis=-1)
+
+
+def set_magnetisation(strip: Strip, tile: Tile, m: NDArray[Any]) -> None:
+    """Set the first shots of a tile to the magnetisations (shots, cells, 3)."""
+    whole = magnetisation(strip, tile)
+    whole[: len(m)] = m
+    rows = tile.m.reshape(-1, 3, WIDTH)[1:-1]
+    for i, component in enumerate((0, 2, 1)):
+        rows[:, i] = in_rows(strip, whole[:, :, component])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def solve(
-    film: Film,
-    wiring: Wiring,
-    m: NDArray[Any],
-    waveform: NDArray[Any],
-    amplitudes: NDArray[Any],
-    steps_on: int,
-    steps_off: int,
-    trace: NDArray[Any],
-) -> None:
-    """Advance eight shots by classical Runge-Kutta steps (RK4), with |m| brought back to 1 after each.
+def advance(film: Film, wiring: Wiring, tile: Tile, drive: Drive, thermal: Any) -> None:
+    """Advance a tile by the steps of the drive's gate; the pick-up after each goes into the trace.
 
-    `m` is a flat state, its two ghost cells zero; it is advanced in place. `waveform` (2 * steps + 1) is the drive
-    field at the start, middle and end of each step. `amplitudes` (flat, symbols of `WIDTH`) scales it for the
-    first `steps_on` steps of each symbol; for the other `steps_off` there is no drive. `trace` (flat, history + 1 +
-    steps of `WIDTH`, zero to begin with) takes the pick-up after each step, from sample history + 1 on.
+    |m| is brought back to 1 after each step. `thermal` is None or a flat array (steps, rows, 3, WIDTH): a field along
+    x, z, y, in units of Ms, that stays the same during a step.
     """
-    steps = (steps_on + steps_off) * (amplitudes.size // WIDTH)
-    # Lanes are stored without bounds checks.
-    if waveform.size < 2 * steps + 1 or trace.size < (wiring.history + 1 + steps) * WIDTH:
-        raise ValueError("waveform or trace is too short for the number of steps")
-    dipolar = np.zeros_like(m)
-    stage = np.zeros_like(m)
-    total = np.zeros_like(m)
+    steps = drive.gate.size
+    rows = film.powers.shape[0]
+    history = wiring.history
+    trace, m, stage, total = tile.trace, tile.m, tile.stage, tile.total
+    # Lanes are loaded and stored without bounds checks.
+    if (
+        drive.cosine.size < (2 * steps + 1) * WIDTH
+        or drive.sine.size < (2 * steps + 1) * WIDTH
+        or trace.size < (history + 1 + steps) * WIDTH
+        or m.size != (rows + 2) * ROW
+    ):
+        raise ValueError("drive, trace or state is too short for the number of steps")
     number = m.dtype.type
     sixth, third, half, one, none = number(1 / 6), number(1 / 3), number(0.5), number(1), number(0)
+    in_phase, quadrature = load(drive.in_phase, 0), load(drive.quadrature, 0)
+    _sum_segments(film, m, tile.sums)
+    feedback = _feedback(wiring, drive, trace, history, 0)
     for n in range(steps):
-        symbol, step = divmod(n, steps_on + steps_off)
-        sample = wiring.history + n
-        amplitude = (one if step < steps_on else none) * load(amplitudes, symbol * WIDTH)
-        start, middle, end = waveform[2 * n], waveform[2 * n + 1], waveform[2 * n + 2]
-        _sweep_back(film, m, dipolar)
-        _add_antenna(wiring, trace, sample, 0, start * amplitude, dipolar)
-        _sweep_forth(film, dipolar, m, m, m, sixth, total, half, stage)
-        _sweep_back(film, stage, dipolar)
-        _add_antenna(wiring, trace, sample, 1, middle * amplitude, dipolar)
-        _sweep_forth(film, dipolar, stage, m, total, third, total, half, stage)
-        _sweep_back(film, stage, dipolar)
-        _add_antenna(wiring, trace, sample, 1, middle * amplitude, dipolar)
-        _sweep_forth(film, dipolar, stage, m, total, third, total, one, stage)
-        _sweep_back(film, stage, dipolar)
-        _add_antenna(wiring, trace, sample, 2, end * amplitude, dipolar)
-        _sweep_forth(film, dipolar, stage, m, total, sixth, total, none, stage)
-        _renormalise(total, m)
-        pickup = load(m, wiring.pickup_first * CELL)
-        for i in range(wiring.pickup_first + 1, wiring.pickup_stop):
-            pickup = pickup + load(m, i * CELL)
-        store(trace, (sample + 1) * WIDTH, wiring.share * pickup)
+        sample = history + n
+        noise = n * rows * ROW
+        at = 2 * n * WIDTH
+        gate = drive.gate[n]
+        start = gate * (in_phase * load(drive.cosine, at) + quadrature * load(drive.sine, at)) + feedback
+        at += WIDTH
+        middle = gate * (in_phase * load(drive.cosine, at) + quadrature * load(drive.sine, at))
+        middle = middle + _feedback(wiring, drive, trace, sample, 1)
+        at += WIDTH
+        feedback = _feedback(wiring, drive, trace, sample, 2)
+        end = gate * (in_phase * load(drive.cosine, at) + quadrature * load(drive.sine, at)) + feedback
+        for part in range(4):
+            source, so_far = (m, m) if part == 0 else (stage, total)
+            antenna = start if part == 0 else (end if part == 3 else middle)
+            share = sixth if part == 0 or part == 3 else third
+            reach = one if part == 2 else (none if part == 3 else half)
+            _stage(film, wiring, tile, antenna, thermal, noise, source, m, so_far, share, reach)
+        _renormalise(film, total, m, tile.sums)
+        pickup = none * in_phase
+        for i in range(wiring.pickup_rows.size):
+            at = (wiring.pickup_rows[i] + 1) * ROW + wiring.component * WIDTH
+            pickup = pickup + load(wiring.pickup_share, i * WIDTH) * load(m, at)
+        store(trace, (sample + 1) * WIDTH, _over_segments(pickup))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _sweep_back(film: Film, m: NDArray[Any], dipolar: NDArray[Any]) -> None:
-    """Sum of Nxx m over all cells to the right of each cell: one recursion a term, from the right end."""
-    r0, r1, r2, r3 = film.rates
-    w0, w1, w2, w3 = film.weights
-    cells = film.turn.size - 2
-    f0 = f1 = f2 = f3 = right = load_pair(m, (cells + 1) * CELL)
-    for i in range(cells, 0, -1):
-        f0 = r0 * f0 + right
-        f1 = r1 * f1 + right
-        f2 = r2 * f2 + right
-        f3 = r3 * f3 + right
-        store(dipolar, i * CELL, (w0 * f0 + w1 * f1) + (w2 * f2 + w3 * f3))
-        right = load_pair(m, i * CELL)
+def keep_past(wiring: Wiring, tile: Tile, steps: int) -> None:
+    """After a stretch of `steps`, move the end of the trace to where the next stretch looks for the past."""
+    trace = tile.trace
+    for i in range((wiring.history + 1) * WIDTH):
+        trace[i] = trace[i + steps * WIDTH]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_antenna(
-    wiring: Wiring, trace: NDArray[Any], sample: int, part: int, drive: Any, dipolar: NDArray[Any]
-) -> None:
-    """Put drive and feedback, at the start, middle or end of a step (`part` 0, 1, 2), where the dipolar field is."""
+def _feedback(wiring: Wiring, drive: Drive, trace: NDArray[Any], sample: int, part: int) -> Any:
+    """Field that the amplifier makes of the delayed pick-up at the start, middle or end of a step (`part` 0, 1, 2)."""
     at = (sample + wiring.taps[part]) * WIDTH
     a, b, c, d = wiring.tap_weights[part]
-    y = wiring.steepness * (
+    y = load(drive.steepness, 0) * (
         (a * load(trace, at) + b * load(trace, at + WIDTH))
         + (c * load(trace, at + 2 * WIDTH) + d * load(trace, at + 3 * WIDTH))
     )
     one = trace.dtype.type(1)
-    field = drive + wiring.saturation * y / root(one + y * y)
-    for i in range(wiring.input_first, wiring.input_stop):
-        # The dipolar field along x is minus the sum that is kept here.
-        store(dipolar, i * CELL, load(dipolar, i * CELL) - field)
+    return load(drive.saturation, 0) * y / root(one + y * y)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _sweep_forth(
+def _over_segments(value: Any) -> Any:
+    """Sum over the segments of each shot, in all of its lanes. Adding pairs gives each lane the same bits."""
+    if SEGMENTS > 1:
+        value = value + _turn_1(value)
+    if SEGMENTS > 2:
+        value = value + _turn_2(value)
+    if SEGMENTS > 4:
+        value = value + _turn_4(value)
+    return value
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _from_left(film: Film, value: Any, p: int) -> Any:
+    """Sums over segments to what the forward recursion brings into each of them from all those on its left."""
+    value = _left(value)
+    if SEGMENTS > 2:
+        value = value + film.across[0][p] * _left(value)
+    if SEGMENTS > 3:
+        value = value + film.across[1][p] * _left_2(value)
+    if SEGMENTS > 5:
+        value = value + film.across[2][p] * _left_4(value)
+    return value
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _from_right(film: Film, value: Any, p: int) -> Any:
+    """The same for the backward recursion, from the right."""
+    value = _right(value)
+    if SEGMENTS > 2:
+        value = value + film.across[0][p] * _right(value)
+    if SEGMENTS > 3:
+        value = value + film.across[1][p] * _right_2(value)
+    if SEGMENTS > 5:
+        value = value + film.across[2][p] * _right_4(value)
+    return value
+
+
+@njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def _stage(
     film: Film,
-    dipolar: NDArray[Any],
+    wiring: Wiring,
+    tile: Tile,
+    antenna: Any,
+    thermal: Any,
+    noise: int,
     m: NDArray[Any],
     base: NDArray[Any],
     sum_so_far: NDArray[Any],
     share: Any,
-    new_sum: NDArray[Any],
     reach: Any,
-    new_m: NDArray[Any],
 ) -> None:
-    """With k the change of `m` in one step: new_sum = sum_so_far + share * k, new_m = base + reach * k.
+    """One stage of a step. With k the change of `m` in one step: total = sum_so_far + share k, stage = base + reach k.
 
-    A part of the field along the cell's own m turns nothing and is left out: the centre of the exchange stencil, and
-    with it the free ends, where the missing neighbour counts as zero. `new_m` may be `m`.
+    On entry `tile.sums` belong to `m`, on exit to the new stage.
     """
+    far, sums = tile.far, tile.sums
     r0, r1, r2, r3 = film.rates
     w0, w1, w2, w3 = film.weights
-    f0 = f1 = f2 = f3 = left = load_pair(m, 0)
-    left_y = low(left)
-    here, here_y = load_pair(m, CELL), load(m, CELL + 2 * WIDTH)
-    for i in range(1, film.turn.size - 1):
-        at = i * CELL
-        f0 = r0 * f0 + left
-        f1 = r1 * f1 + left
-        f2 = r2 * f2 + left
-        f3 = r3 * f3 + left
-        far = load_pair(dipolar, at) + ((w0 * f0 + w1 * f1) + (w2 * f2 + w3 * f3))
-        right, right_y = load_pair(m, at + CELL), load(m, at + CELL + 2 * WIDTH)
-        near = left + right
-        mx, mz, my = low(here), high(here), here_y
-        # Between cells Nzz = -Nxx, hence the signs.
-        hx = film.near_x * low(near) - film.own_x * mx - low(far)
-        hz = film.near_z * high(near) - film.own_z * mz + high(far)
-        hy = film.exchange * (left_y + right_y) + film.bias
-        damping = film.damping[i]
+    bias_x, bias_z, bias_y = film.bias
+    near_x, near_z, near_y = film.near
+    own_x, own_z = film.own
+    rows = film.powers.shape[0]
+
+    # Back: the field of the cells to the right, from the last row to the first. Between cells Nzz = -Nxx.
+    fx0, fx1 = _from_right(film, load(sums, 0), 0), _from_right(film, load(sums, WIDTH), 1)
+    fx2, fx3 = _from_right(film, load(sums, 2 * WIDTH), 2), _from_right(film, load(sums, 3 * WIDTH), 3)
+    fz0, fz1 = _from_right(film, load(sums, 4 * WIDTH), 0), _from_right(film, load(sums, 5 * WIDTH), 1)
+    fz2, fz3 = _from_right(film, load(sums, 6 * WIDTH), 2), _from_right(film, load(sums, 7 * WIDTH), 3)
+    sx0 = sx1 = sx2 = sx3 = sz0 = sz1 = sz2 = sz3 = m.dtype.type(0) * load(sums, 0)
+    for j in range(rows - 1, -1, -1):
+        at = (j + 1) * ROW
+        mx, mz = load(m, at), load(m, at + WIDTH)
+        store(far, 2 * j * WIDTH, bias_x - w0 * fx0 - w1 * fx1 - w2 * fx2 - w3 * fx3)
+        store(far, (2 * j + 1) * WIDTH, bias_z + w0 * fz0 + w1 * fz1 + w2 * fz2 + w3 * fz3)
+        fx0, fx1, fx2, fx3 = r0 * fx0 + mx, r1 * fx1 + mx, r2 * fx2 + mx, r3 * fx3 + mx
+        fz0, fz1, fz2, fz3 = r0 * fz0 + mz, r1 * fz1 + mz, r2 * fz2 + mz, r3 * fz3 + mz
+        p0, p1 = film.powers[rows - 1 - j, 0], film.powers[rows - 1 - j, 1]
+        p2, p3 = film.powers[rows - 1 - j, 2], film.powers[rows - 1 - j, 3]
+        sx0, sx1, sx2, sx3 = sx0 + p0 * mx, sx1 + p1 * mx, sx2 + p2 * mx, sx3 + p3 * mx
+        sz0, sz1, sz2, sz3 = sz0 + p0 * mz, sz1 + p1 * mz, sz2 + p2 * mz, sz3 + p3 * mz
+    for i in range(wiring.input_rows.size):
+        at = (2 * wiring.input_rows[i] + wiring.component) * WIDTH
+        store(far, at, load(far, at) + load(wiring.input_share, i * WIDTH) * antenna)
+
+    # Forth: the field of the cells to the left, the near field, and the torque.
+    fx0, fx1, fx2, fx3 = (
+        _from_left(film, sx0, 0),
+        _from_left(film, sx1, 1),
+        _from_left(film, sx2, 2),
+        _from_left(film, sx3, 3),
+    )
+    fz0, fz1, fz2, fz3 = (
+        _from_left(film, sz0, 0),
+        _from_left(film, sz1, 1),
+        _from_left(film, sz2, 2),
+        _from_left(film, sz3, 3),
+    )
+    last = rows * ROW
+    left_x, left_z, left_y = _left(load(m, last)), _left(load(m, last + WIDTH)), _left(load(m, last + 2 * WIDTH))
+    # Beyond the last row is the first of the next segment.
+    store(m, last + ROW, _right(load(m, ROW)))
+    store(m, last + ROW + WIDTH, _right(load(m, ROW + WIDTH)))
+    store(m, last + ROW + 2 * WIDTH, _right(load(m, ROW + 2 * WIDTH)))
+    mx, mz, my = load(m, ROW), load(m, ROW + WIDTH), load(m, ROW + 2 * WIDTH)
+    sx0 = sx1 = sx2 = sx3 = sz0 = sz1 = sz2 = sz3 = m.dtype.type(0) * mx
+    for j in range(rows):
+        at = (j + 1) * ROW
+        right_x, right_z, right_y = load(m, at + ROW), load(m, at + ROW + WIDTH), load(m, at + ROW + 2 * WIDTH)
+        hx = load(far, 2 * j * WIDTH) - w0 * fx0 - w1 * fx1 - w2 * fx2 - w3 * fx3
+        hz = load(far, (2 * j + 1) * WIDTH) + w0 * fz0 + w1 * fz1 + w2 * fz2 + w3 * fz3
+        hx = hx + near_x * (left_x + right_x) + own_x * mx
+        hz = hz + near_z * (left_z + right_z) + own_z * mz
+        hy = bias_y + near_y * (left_y + right_y)
+        if thermal is not None:
+            hx = hx + load(thermal, noise + j * ROW)
+            hz = hz + load(thermal, noise + j * ROW + WIDTH)
+            hy = hy + load(thermal, noise + j * ROW + 2 * WIDTH)
+        damping = load(film.damping, j * WIDTH)
         wx = hx + damping * (my * hz - mz * hy)
         wy = hy + damping * (mz * hx - mx * hz)
         wz = hz + damping * (mx * hy - my * hx)
-        k = join(wy * mz - wz * my, wx * my - wy * mx)
-        k_y = wz * mx - wx * mz
-        turn = film.turn[i]
-        store(new_sum, at, load_pair(sum_so_far, at) + (share * turn) * k)
-        store(new_sum, at + 2 * WIDTH, load(sum_so_far, at + 2 * WIDTH) + (share * turn) * k_y)
-        store(new_m, at, load_pair(base, at) + (reach * turn) * k)
-        store(new_m, at + 2 * WIDTH, load(base, at + 2 * WIDTH) + (reach * turn) * k_y)
-        left, left_y = here, here_y
-        here, here_y = right, right_y
+        kx, kz, ky = wy * mz - wz * my, wx * my - wy * mx, wz * mx - wx * mz
+        turn = load(film.turn, j * WIDTH)
+        part, step = share * turn, reach * turn
+        store(tile.total, at, load(sum_so_far, at) + part * kx)
+        store(tile.total, at + WIDTH, load(sum_so_far, at + WIDTH) + part * kz)
+        store(tile.total, at + 2 * WIDTH, load(sum_so_far, at + 2 * WIDTH) + part * ky)
+        new_x, new_z = load(base, at) + step * kx, load(base, at + WIDTH) + step * kz
+        store(tile.stage, at, new_x)
+        store(tile.stage, at + WIDTH, new_z)
+        store(tile.stage, at + 2 * WIDTH, load(base, at + 2 * WIDTH) + step * ky)
+        p0, p1, p2, p3 = film.powers[j, 0], film.powers[j, 1], film.powers[j, 2], film.powers[j, 3]
+        sx0, sx1, sx2, sx3 = sx0 + p0 * new_x, sx1 + p1 * new_x, sx2 + p2 * new_x, sx3 + p3 * new_x
+        sz0, sz1, sz2, sz3 = sz0 + p0 * new_z, sz1 + p1 * new_z, sz2 + p2 * new_z, sz3 + p3 * new_z
+        fx0, fx1, fx2, fx3 = r0 * fx0 + mx, r1 * fx1 + mx, r2 * fx2 + mx, r3 * fx3 + mx
+        fz0, fz1, fz2, fz3 = r0 * fz0 + mz, r1 * fz1 + mz, r2 * fz2 + mz, r3 * fz3 + mz
+        left_x, left_z, left_y = mx, mz, my
+        mx, mz, my = right_x, right_z, right_y
+    for p, value in enumerate((sx0, sx1, sx2, sx3, sz0, sz1, sz2, sz3)):
+        store(sums, p * WIDTH, value)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _renormalise(total: NDArray[Any], m: NDArray[Any]) -> None:
-    """Set `m` to `total` with |m| = 1."""
+def _sum_segments(film: Film, m: NDArray[Any], sums: NDArray[Any]) -> None:
+    """Sums over each segment for the backward recursion, as `_stage` needs them of its `m`."""
+    none = m.dtype.type(0) * load(m, 0)
+    for p in range(TERMS):
+        sum_x, sum_z = none, none
+        for j in range(film.powers.shape[0]):
+            at = (j + 1) * ROW
+            sum_x = sum_x + film.powers[j, p] * load(m, at)
+            sum_z = sum_z + film.powers[j, p] * load(m, at + WIDTH)
+        store(sums, p * WIDTH, sum_x)
+        store(sums, (p + TERMS) * WIDTH, sum_z)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _renormalise(film: Film, total: NDArray[Any], m: NDArray[Any], sums: NDArray[Any]) -> None:
+    """Set `m` to `total` with |m| = 1, and the sums to those of `m`."""
     number = m.dtype.type
-    for i in range(1, m.size // CELL - 1):
-        at = i * CELL
-        pair, y = load_pair(total, at), load(total, at + 2 * WIDTH)
-        square = low(pair) * low(pair) + high(pair) * high(pair) + y * y
+    sx0 = sx1 = sx2 = sx3 = sz0 = sz1 = sz2 = sz3 = number(0) * load(total, 0)
+    for j in range(film.powers.shape[0]):
+        at = (j + 1) * ROW
+        x, z, y = load(total, at), load(total, at + WIDTH), load(total, at + 2 * WIDTH)
         # One Newton step towards 1/sqrt(square), which a step leaves so near 1 that this is exact to rounding.
-        scale = number(1.5) - number(0.5) * square
-        store(m, at, join(scale, scale) * pair)
+        scale = number(1.5) - number(0.5) * (x * x + z * z + y * y)
+        x, z = scale * x, scale * z
+        store(m, at, x)
+        store(m, at + WIDTH, z)
         store(m, at + 2 * WIDTH, scale * y)
+        p0, p1, p2, p3 = film.powers[j, 0], film.powers[j, 1], film.powers[j, 2], film.powers[j, 3]
+        sx0, sx1, sx2, sx3 = sx0 + p0 * x, sx1 + p1 * x, sx2 + p2 * x, sx3 + p3 * x
+        sz0, sz1, sz2, sz3 = sz0 + p0 * z, sz1 + p1 * z, sz2 + p2 * z, sz3 + p3 * z
+    for p, value in enumerate((sx0, sx1, sx2, sx3, sz0, sz1, sz2, sz3)):
+        store(sums, p * WIDTH, value)

@@ -2,19 +2,29 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.constants import mu_0, physical_constants
 
+from simulators.fields import Anisotropy, Axis, Dipolar, Exchange, Medium, Term, Zeeman
+
 GYROMAGNETIC_RATIO: float = physical_constants["electron gyromag. ratio"][0]
 """Of the free electron, in rad/(s T); the g factor of YIG is 2.00."""
+
+Geometry = Literal["surface", "backward-volume", "forward-volume"]
+
+_BIAS_AXIS: dict[Geometry, Axis] = {"surface": "y", "backward-volume": "x", "forward-volume": "z"}
 
 
 @dataclass(frozen=True)
 class Strip:
-    """A film along x with absorbing ends, biased in its plane along y (Damon-Eshbach geometry); z is its normal.
+    """A film along x with absorbing ends; z is its normal, and waves run along x.
+
+    The direction of the bias makes the geometry: along y (in the plane, across the waves) it carries magnetostatic
+    surface waves (Damon-Eshbach), along x (with the waves) backward-volume waves, along z (the normal) forward-volume
+    waves. The antennas couple to mx, or, where the magnetisation itself lies along x, to mz.
 
     The default is 100 nm of yttrium iron garnet. Its absorbers, 1.6 um long, swallow the waves above 3.4 GHz and
     reflect part of the longer ones below: a ring driven there has the strip's own resonances in its memory.
@@ -31,6 +41,11 @@ class Strip:
     absorber_damping: float = 0.25
     antenna_cells: int = 4
     antenna_distance_m: float = 3.84e-6
+    geometry: Geometry = "surface"
+    anisotropy_j_per_m3: float = 0.0
+    easy_axis: Axis = "z"
+    width_m: float = 10e-6
+    """Extent along y; only the thermal field depends on it."""
 
     @property
     def saturation_t(self) -> float:
@@ -48,9 +63,44 @@ class Strip:
         return self.bias_t / self.saturation_t
 
     @property
-    def exchange(self) -> float:
-        """Exchange field of one neighbour in units of Ms: 2 A / (mu0 Ms**2 cell**2)."""
-        return 2 * self.exchange_j_per_m / (self.saturation_t * self.saturation_magnetisation_a_per_m * self.cell_m**2)
+    def bias_axis(self) -> Axis:
+        """Direction of the bias and of the magnetisation at rest."""
+        return _BIAS_AXIS[self.geometry]
+
+    @property
+    def antenna_axis(self) -> Axis:
+        """Component of field and magnetisation that the antennas couple to."""
+        return "z" if self.geometry == "backward-volume" else "x"
+
+    @property
+    def medium(self) -> Medium:
+        """What the field terms need to know."""
+        return Medium(self.cells, self.cell_m, self.thickness_m, self.saturation_magnetisation_a_per_m)
+
+    @property
+    def exchange(self) -> Exchange:
+        """Exchange term."""
+        return Exchange(self.medium, self.exchange_j_per_m)
+
+    @property
+    def anisotropy(self) -> Anisotropy:
+        """Anisotropy term."""
+        return Anisotropy(self.medium, self.anisotropy_j_per_m3, self.easy_axis)
+
+    @property
+    def zeeman(self) -> Zeeman:
+        """Term of the bias."""
+        return Zeeman(self.medium, self.bias_t, self.bias_axis)
+
+    @cached_property
+    def terms(self) -> list[Term]:
+        """Every field term but the antenna's, which the drive makes: their sum is the effective field."""
+        return [self.exchange, Dipolar(self.medium), self.zeeman, self.anisotropy]
+
+    @property
+    def exchange_length_m(self) -> float:
+        """sqrt(2 A / (mu0 Ms**2)), in m."""
+        return float(np.sqrt(self.exchange.neighbour)) * self.cell_m
 
     @cached_property
     def damping_profile(self) -> NDArray[np.float64]:

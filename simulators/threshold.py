@@ -5,8 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from simulators.lanes import WIDTH
-from simulators.llg import film_of, solve, state_at_rest, wiring_of
+from simulators.llg import record
 from simulators.strip import Loop, Strip
 
 _PULSE_S = 50e-12
@@ -21,20 +20,14 @@ _LISTEN_S = 250e-9
 
 def pulse_response(strip: Strip, loop: Loop, step_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return a short drive pulse and the pick-up it makes, every `step_s` for 250 ns; both in units of Ms."""
-    steps = round(_LISTEN_S / step_s)
-    time = 0.5 * step_s * np.arange(2 * steps + 1)
+    time = 0.5 * step_s * np.arange(2 * round(_LISTEN_S / step_s) + 1)
     pulse = _PULSE_FIELD * np.exp(-0.5 * ((time - 5 * _PULSE_S) / _PULSE_S) ** 2)
-    wiring = wiring_of(strip, loop, step_s)
-    trace = np.zeros((wiring.history + 1 + steps, WIDTH), np.float32)
-    amplitudes = np.ones(WIDTH, np.float32)
-    film = film_of(strip, step_s)
-    solve(film, wiring, state_at_rest(strip), pulse.astype(np.float32), amplitudes, steps, 0, trace.ravel())
-    return pulse[::2], trace[wiring.history :, 0].astype(np.float64)
+    return pulse[::2], record(strip, loop, step_s, pulse[None])[0].astype(np.float64)
 
 
 @lru_cache(maxsize=64)
 def oscillation_threshold(strip: Strip, delay_s: float, step_s: float) -> tuple[float, float]:
-    """Return the loop gain at which the ring starts to oscillate, in (field / Ms) per mean mx, and its frequency in Hz.
+    """Return the loop gain at which the ring starts to oscillate, in (field / Ms) per mean pick-up, and where, in Hz.
 
     Barkhausen's criterion: the smallest gain G at which G H(f) exp(-2 pi i f delay) is 1 at some f, with the
     transfer function H from input field to pick-up measured by one pulse through the open strip.

@@ -10,9 +10,10 @@ from scipy.interpolate import CubicSpline
 from scipy.optimize import curve_fit
 
 from simulators.dipolar import demagnetising_factor
+from simulators.fields import UNIT, Antenna, total_field
 from simulators.lanes import WIDTH
-from simulators.llg import film_of, solve, state_at_rest, wiring_of
-from simulators.strip import GYROMAGNETIC_RATIO, Loop, Strip
+from simulators.llg import Drive, advance, film_of, record, tile_at_rest, wiring_of
+from simulators.strip import GYROMAGNETIC_RATIO, Geometry, Loop, Strip
 
 OPEN = Loop(delay_s=1e-9)
 
@@ -22,27 +23,19 @@ def pickup(
     loop: Loop,
     step_s: float,
     drive: NDArray[np.float64],
-    state: NDArray[Any] | None = None,
-    precision: type[np.float32] | type[np.float64] = np.float64,
+    m: NDArray[np.float64] | None = None,
 ) -> NDArray[Any]:
-    """Pick-up (steps + 1, 8) for one drive field, in units of Ms at half steps, into all eight lanes."""
-    steps = len(drive) // 2
-    wiring = wiring_of(strip, loop, step_s, precision)
-    trace = np.zeros((wiring.history + 1 + steps, WIDTH), precision)
-    state = state_at_rest(strip, precision) if state is None else state
-    film = film_of(strip, step_s, precision)
-    solve(film, wiring, state, drive.astype(precision), np.ones(WIDTH, precision), steps, 0, trace.ravel())
-    return trace[wiring.history :]
+    """Pick-up (steps + 1, shots) in double precision, of one drive field at half steps or of one for each shot."""
+    return record(strip, loop, step_s, np.atleast_2d(drive), np.float64, m).T
+
+
+def at_rest(strip: Strip, shots: int = 1) -> NDArray[np.float64]:
+    return np.tile(UNIT[strip.bias_axis], (shots, strip.cells, 1))
 
 
 def carrier(step_s: float, duration_s: float, field: float, carrier_hz: float) -> NDArray[np.float64]:
     time = 0.5 * step_s * np.arange(2 * round(duration_s / step_s) + 1)
     return field * np.sin(2 * np.pi * carrier_hz * time)
-
-
-def components(state: NDArray[Any]) -> NDArray[Any]:
-    """(cells, 3, 8) view of a flat state: mx, mz, my."""
-    return state.reshape(-1, 3, WIDTH)[1:-1]
 
 
 def integrated(strip: Strip, loop: Loop, step_s: float, duration_s: float, field: float, hz: float) -> Any:
@@ -57,8 +50,8 @@ def integrated(strip: Strip, loop: Loop, step_s: float, duration_s: float, field
     ms = strip.saturation_magnetisation_a_per_m
 
     def rate(m: NDArray[np.float64], antenna: float) -> NDArray[np.float64]:
-        h = strip.exchange * (np.roll(np.pad(m, ((1, 1), (0, 0)), "edge"), 1, 0)[1:-1] - m)
-        h += strip.exchange * (np.roll(np.pad(m, ((1, 1), (0, 0)), "edge"), -1, 0)[1:-1] - m)
+        h = strip.exchange.neighbour * (np.roll(np.pad(m, ((1, 1), (0, 0)), "edge"), 1, 0)[1:-1] - m)
+        h += strip.exchange.neighbour * (np.roll(np.pad(m, ((1, 1), (0, 0)), "edge"), -1, 0)[1:-1] - m)
         h[:, 1] += strip.bias_t / (mu_0 * ms)
         h[:, 0] -= nxx @ m[:, 0]
         h[:, 2] -= m[:, 2] - nxx @ m[:, 2]
@@ -95,9 +88,9 @@ def test_ring_agrees_with_an_independent_integrator_that_sums_over_all_pairs_of_
     strip = Strip(cells=40, absorber_cells=8, antenna_distance_m=1.2e-6)
     loop = Loop(delay_s=0.613e-9, gain=0.1, saturation=5e-3)
     reference = integrated(strip, loop, 10e-12, 5e-9, 2e-2, 3.2e9)
-    ours = pickup(strip, loop, 10e-12, carrier(10e-12, 5e-9, 2e-2, 3.2e9))[:, 3]
+    ours = pickup(strip, loop, 10e-12, carrier(10e-12, 5e-9, 2e-2, 3.2e9))[:, 0]
     assert np.abs(reference).max() > 0.05
-    assert nrmse(ours, reference) < 5e-4
+    assert nrmse(ours, reference) < 2e-4
 
 
 def test_closed_ring_converges_with_the_fourth_order() -> None:
@@ -116,10 +109,10 @@ def test_closed_ring_converges_with_the_fourth_order() -> None:
 @pytest.mark.parametrize(("step_s", "tolerance"), [(10e-12, 4e-5), (2.5e-12, 1e-6)])
 def test_single_cell_precesses_and_decays_as_kittel_says(step_s: float, tolerance: float) -> None:
     strip = Strip(cells=1, absorber_cells=0, antenna_cells=1, antenna_distance_m=0)
-    state = state_at_rest(strip, np.float64)
-    components(state)[:, 0] = 1e-4
+    m = at_rest(strip)
+    m[0, :, 0] = 1e-4
     time = step_s * np.arange(round(20e-9 / step_s) + 1)
-    signal = pickup(strip, OPEN, step_s, np.zeros(2 * len(time) - 1), state)[1:, 0]
+    signal = pickup(strip, OPEN, step_s, np.zeros(2 * len(time) - 1), m)[1:, 0]
     nxx = float(demagnetising_factor(np.array(0), strip.cell_m, strip.thickness_m))
     ms_t = mu_0 * strip.saturation_magnetisation_a_per_m
     along_x, along_z = strip.bias_t + ms_t * nxx, strip.bias_t + ms_t * (1 - nxx)
@@ -136,18 +129,18 @@ def test_single_cell_precesses_and_decays_as_kittel_says(step_s: float, toleranc
 
 
 def test_dispersion_follows_kalinikos_and_slavin() -> None:
-    # Eight lanes carry standing packets of eight wavenumbers; each beats at its own frequency.
+    # Eight shots carry standing packets of eight wavenumbers; each beats at its own frequency.
     strip = Strip(cells=500, absorber_cells=0, damping=1e-6)
-    wavenumbers = np.linspace(0.5e6, 6e6, WIDTH)
+    wavenumbers = np.linspace(0.5e6, 6e6, 8)
     position = strip.cell_m * (np.arange(strip.cells) - strip.cells / 2)
-    shape = np.exp(-((position / 5e-6) ** 2))[:, None] * np.cos(position[:, None] * wavenumbers)
-    state = state_at_rest(strip, np.float64)
-    components(state)[:, 0] = 1e-5 * shape
+    shape = np.exp(-((position / 5e-6) ** 2)) * np.cos(position * wavenumbers[:, None])
+    m = at_rest(strip, len(wavenumbers))
+    m[:, :, 0] = 1e-5 * shape
     time = 40e-12 * np.arange(1, 101)
-    overlap = np.empty((len(time), WIDTH))
+    overlap = np.empty((len(time), len(wavenumbers)))
     for i in range(len(time)):
-        pickup(strip, OPEN, 10e-12, np.zeros(9), state)
-        overlap[i] = (components(state)[:, 0] * shape).sum(axis=0)
+        pickup(strip, OPEN, 10e-12, np.zeros((len(wavenumbers), 9)), m)
+        overlap[i] = (m[:, :, 0] * shape).sum(axis=1)
 
     def model(t: NDArray[Any], size: float, hz: float, phase: float, width: float) -> NDArray[Any]:
         return size * np.cos(2 * np.pi * hz * t + phase) * np.exp(-((t / width) ** 2))
@@ -156,7 +149,7 @@ def test_dispersion_follows_kalinikos_and_slavin() -> None:
         # Kalinikos and Slavin, J. Phys. C 19, 7013 (1986): lowest mode, unpinned, wave across the magnetisation.
         w_h = GYROMAGNETIC_RATIO * strip.bias_t
         w_m = GYROMAGNETIC_RATIO * mu_0 * strip.saturation_magnetisation_a_per_m
-        stiffness = w_h + w_m * strip.exchange * (strip.cell_m * k) ** 2
+        stiffness = w_h + w_m * strip.exchange.neighbour * (strip.cell_m * k) ** 2
         p = 1 - (1 - np.exp(-k * strip.thickness_m)) / (k * strip.thickness_m)
         expected = np.sqrt(stiffness * (stiffness + w_m) + w_m**2 * p * (1 - p)) / (2 * np.pi)
         found, _ = curve_fit(model, time * 1e9, signal / signal[0], p0=(1, expected * 1e-9, 0, 10))
@@ -165,12 +158,12 @@ def test_dispersion_follows_kalinikos_and_slavin() -> None:
 
 def test_magnetisation_keeps_its_length_and_stays_at_rest_without_drive() -> None:
     strip = Strip(cells=40, absorber_cells=8, antenna_distance_m=1.2e-6)
-    state = state_at_rest(strip, np.float64)
-    assert not pickup(strip, OPEN, 10e-12, np.zeros(401), state).any()
-    np.testing.assert_array_equal(state, state_at_rest(strip, np.float64))
-    pickup(strip, OPEN, 10e-12, carrier(10e-12, 3e-9, 5e-2, 3.2e9), state)
-    assert np.abs(components(state)[:, 0]).max() > 0.05
-    np.testing.assert_allclose(np.linalg.norm(components(state), axis=1), 1, atol=1e-12)
+    m = at_rest(strip)
+    assert not pickup(strip, OPEN, 10e-12, np.zeros(401), m).any()
+    np.testing.assert_array_equal(m, at_rest(strip))
+    pickup(strip, OPEN, 10e-12, carrier(10e-12, 3e-9, 5e-2, 3.2e9), m)
+    assert np.abs(m[0, :, 0]).max() > 0.05
+    np.testing.assert_allclose(np.linalg.norm(m, axis=2), 1, atol=1e-12)
 
 
 def test_absorbers_swallow_waves_shorter_than_they_are() -> None:
@@ -186,18 +179,57 @@ def test_absorbers_swallow_waves_shorter_than_they_are() -> None:
 
 def test_short_delay_and_antennas_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="at least three steps of 1e-11 s, got 2e-11 s"):
-        wiring_of(Strip(), Loop(delay_s=20e-12), 10e-12)
+        wiring_of(Strip(), 20e-12, 10e-12)
     with pytest.raises(ValueError, match=r"1e-05 m apart need a strip longer than 96 cells"):
-        wiring_of(Strip(antenna_distance_m=10e-6), OPEN, 10e-12)
+        wiring_of(Strip(antenna_distance_m=10e-6), 1e-9, 10e-12)
 
 
 def test_solver_refuses_arrays_shorter_than_its_steps() -> None:
     strip, step_s = Strip(), 10e-12
-    wiring, film = wiring_of(strip, OPEN, step_s, np.float64), film_of(strip, step_s, np.float64)
-    state, waveform, amplitudes = state_at_rest(strip, np.float64), np.zeros(21), np.ones(WIDTH)
-    trace = np.zeros((wiring.history + 1 + 10) * WIDTH)
+    film, wiring = film_of(strip, step_s, np.float64), wiring_of(strip, OPEN.delay_s, step_s, np.float64)
+    tile = tile_at_rest(film, wiring, 10)
+    lanes, table = np.ones(WIDTH), np.zeros(21 * WIDTH)
+    drive = Drive(table, table, np.ones(10), lanes, lanes, lanes, lanes)
+    advance(film, wiring, tile, drive, None)
+    for wrong in (drive._replace(cosine=table[1:]), drive._replace(sine=table[1:]), drive._replace(gate=np.ones(11))):
+        with pytest.raises(ValueError, match="too short"):
+            advance(film, wiring, tile, wrong, None)
     with pytest.raises(ValueError, match="too short"):
-        solve(film, wiring, state, waveform[:-1], amplitudes, 10, 0, trace)
-    with pytest.raises(ValueError, match="too short"):
-        solve(film, wiring, state, waveform, amplitudes, 10, 0, trace[:-1])
-    solve(film, wiring, state, waveform, amplitudes, 10, 0, trace)
+        advance(film, wiring, tile._replace(trace=tile.trace[1:]), drive, None)
+
+
+@pytest.mark.parametrize("geometry", ["surface", "backward-volume", "forward-volume"])
+def test_one_step_of_the_solver_turns_as_the_sum_of_the_field_terms_says(geometry: Geometry) -> None:
+    # The cells do not fill the register's rows, and every term is at work.
+    strip = Strip(
+        cells=43, absorber_cells=8, antenna_distance_m=1.2e-6, geometry=geometry, bias_t=0.25, anisotropy_j_per_m3=900.0
+    )
+    m = np.random.default_rng(1).normal(size=(5, strip.cells, 3))
+    m /= np.linalg.norm(m, axis=2, keepdims=True)
+    step_s, ms = 1e-16, strip.saturation_magnetisation_a_per_m
+    after = m.copy()
+    pickup(strip, OPEN, step_s, np.full((5, 3), 0.02), after)
+    antenna = Antenna(strip.medium, strip.antennas[0], strip.antenna_axis, 0.02 * ms)
+    damping = strip.damping_profile[:, None]
+    for before, found in zip(m, (after - m) / step_s, strict=True):
+        torque = np.cross(before, total_field([*strip.terms, antenna], before) / ms)
+        expected = -strip.rate / (1 + damping**2) * (torque + damping * np.cross(before, torque))
+        # What is left is the fit of the dipolar field, 2e-4 of it.
+        np.testing.assert_allclose(found, expected, rtol=0, atol=5e-4 * strip.rate)
+
+
+@pytest.mark.parametrize("geometry", ["surface", "backward-volume", "forward-volume"])
+def test_rest_is_an_equilibrium_in_every_geometry(geometry: Geometry) -> None:
+    strip = Strip(cells=50, absorber_cells=8, antenna_distance_m=1.2e-6, geometry=geometry, bias_t=0.25)
+    m = at_rest(strip)
+    assert not np.cross(m[0], total_field(strip.terms, m[0])).any()
+    pickup(strip, OPEN, 10e-12, np.zeros(2001), m)
+    np.testing.assert_allclose(m, at_rest(strip), atol=1e-12)
+
+
+def test_a_shot_in_any_lane_and_company_has_the_same_bits() -> None:
+    fields = np.random.default_rng(0).normal(scale=0.01, size=(6, 401))
+    loop = Loop(0.6137e-9, 0.04, 2e-3)
+    together = record(Strip(), loop, 10e-12, fields)
+    for order in ([5, 0, 3], [2], [4, 1, 0, 5, 3]):
+        np.testing.assert_array_equal(record(Strip(), loop, 10e-12, fields[order]), together[order])
