@@ -2,17 +2,16 @@
 
 Four steps make the model, all from the strip itself:
 
-1. *Waves.* The Landau-Lifshitz-Gilbert equation linearised about rest, with exchange and the exact dipolar field of
-   all pairs of cells. Waves turn one way with the carrier, their mirror images the other way; the first are kept as
-   envelopes, the second answer at once (they are 2 f away from resonance) and enter as a kick at every jump of the
-   field.
+1. *Waves.* The Landau-Lifshitz-Gilbert equation linearised about rest, with all terms of the field. Waves turn one
+   way with the carrier, their mirror images the other way; the first are kept as envelopes, the second answer at once
+   (they are 2 f away from resonance) and enter as a kick at every jump of the field.
 2. *Balanced truncation* (Moore, IEEE Trans. Autom. Control 26, 17 (1981); the input is weighted by a low-pass about
    the carrier, as in Enns, Proc. 23rd CDC, 127 (1984)): the combinations of waves that the input antenna reaches and
    the pick-up sees. About twenty carry the memory of the strip. Their state is written as the envelope at as many
    points, chosen by pivoting (Drmac and Gugercin, SIAM J. Sci. Comput. 38, A631 (2016)).
-3. *Nonlinearity.* With p = 1 - my, hx and hz the linear fields along x and z, what is left of the equation is
-   p hz - mz hy(p) and its like: the rotating-wave average of these, third and fifth order, over all cells is the
-   model to fit to.
+3. *Nonlinearity.* What is left of the equation is the product of 1 - mc (c the bias axis) with the linear field, and
+   the field of 1 - mc itself: the rotating-wave average of these, third and fifth order, over all cells is the model
+   to fit to (`full_source`).
 4. *Fit.* On trajectories of random shots of the closed ring, the source at each point is fitted by least squares with
    products of the envelopes at the point and its two neighbours and of the antenna field (`source_terms`).
 """
@@ -23,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eig, expm, qr
 
-from simulators.dipolar import demagnetising_factor
 from simulators.envelope_kernel import INPUTS, ROWS, TERMS, Stepper, describing_function
+from simulators.fields import Zeeman, total_field
 from simulators.strip import Strip
 
 Complex = NDArray[np.complex128]
@@ -41,44 +40,46 @@ _RIDGE = 1e-3
 
 
 class Waves(NamedTuple):
-    """The linear strip: what turns with the carrier. Cells (n,), waves (n,)."""
+    """The linear strip of n cells: its n waves that turn with the carrier, and the fields of a magnetisation.
+
+    With c the bias axis, a the axis of the antennas and b the third one; fields are in units of Ms.
+    """
 
     rates: Complex
     """(n,) in 1/s: decay and frequency of every wave."""
     along: Complex
-    """(2 n, n): mx, then mz, of every wave of amplitude 1; a magnetisation is 2 Re of it."""
+    """(2 n, n): ma, then mb, of every wave of amplitude 1; a magnetisation is 2 Re of it."""
     duals: Complex
-    """(n, 2 n): what a rate of change of mx, mz gives every wave."""
+    """(n, 2 n): what a rate of change of ma, mb gives every wave."""
     antenna: Real
-    """(2 n,): rate of change of mx and mz by an antenna field of Ms."""
-    field_x: Real
-    """(n, n): field along x, in units of Ms, of mx in every cell."""
-    field_z: Real
-    field_y: Real
+    """(2 n,): rate of change of ma and mb by an antenna field of Ms."""
+    fields: tuple[Real, Real, Real]
+    """(n, n) each: field along a, b, c of the magnetisation along it in every cell."""
     turn: Real
-    """(n,) in rad/s: how fast a field of Ms turns the magnetisation of a cell."""
+    """(n,) in rad/s: how fast a field of Ms turns the magnetisation, negative if (a, b, c) is left-handed."""
 
 
 class Reduced(NamedTuple):
-    """The strip reduced to envelopes c at a few points, of mx, and turning with the carrier: dc/dt = A c + b F + ..."""
+    """The strip reduced to envelopes z of ma at a few points, turning with the carrier: dz/dt = A z + b F + source."""
 
     rate: Complex
     """A, (states, states), in 1/s."""
     inlet: Complex
     """b, (states,), in 1/s: F is the antenna field in units of Ms."""
     pickup: Complex
-    """(states,): envelope of the mean mx under the pick-up."""
+    """(states,): envelopes at the points to that of the pick-up."""
     counter: Complex
     """(states,): the waves that turn the other way are `counter` * conj(F) * exp(-2 i w t)."""
     cells: NDArray[np.intp]
     """(states,): the points."""
     spread: tuple[Complex, Complex, Complex, Complex]
-    """Envelopes c to those of mx, mz, hx and hz in all cells, (n, states) each."""
+    """Envelopes z to those of ma, mb and the fields along a and b in all cells, (n, states) each."""
     gather: tuple[Complex, Complex]
-    """Rates of change of mx and of mz in all cells to that of c, (states, n) each."""
+    """Torques along a and b in all cells, in units of Ms, to the rate of change of z, (states, n) each."""
     antenna: Real
     """(n,): antenna field in every cell over F."""
-    field_y: Real
+    field_c: Real
+    """(n, n): field along the bias of the magnetisation along it."""
 
     def transfer(self, offset_hz: Any) -> Any:
         """Pick-up over input field at `offset_hz` (...,) from the carrier."""
@@ -96,32 +97,40 @@ class Reduced(NamedTuple):
 def waves_of(strip: Strip) -> Waves:
     """Linearise the strip about rest and keep the waves of positive frequency."""
     n = strip.cells
-    distance = np.abs(np.arange(n)[:, None] - np.arange(n))
-    nxx = demagnetising_factor(distance, strip.cell_m, strip.thickness_m)
-    # The missing neighbour of an end cell is like the cell itself (free ends).
-    neighbours = np.eye(n, k=1) + np.eye(n, k=-1)
-    exchange = strip.exchange * (neighbours - np.diag(neighbours.sum(axis=1)))
-    one, bias = np.eye(n), strip.bias * np.eye(n)
-    field_x, field_z, field_y = exchange - nxx, exchange - (one - nxx), exchange
-    alpha = np.diag(strip.damping_profile)
-    turn = strip.rate / (1 + strip.damping_profile**2)
-    rate = turn.repeat(1)[:, None] * np.eye(n)
-    # dm/dt = turn * w x m with w = h + alpha m x h, to first order in mx and mz.
-    matrix = np.block(
-        [
-            [-rate @ alpha @ (bias - field_x), rate @ (bias - field_z)],
-            [rate @ (field_x - bias), rate @ alpha @ (field_z - bias)],
-        ]
-    )
+    a, c = "xyz".index(strip.antenna_axis), "xyz".index(strip.bias_axis)
+    b = 3 - a - c
+    rest = np.zeros((n, 3))
+    rest[:, c] = 1
+    ms = strip.saturation_magnetisation_a_per_m
+    static = total_field(strip.terms, rest)[:, c] / ms
+    terms = [term for term in strip.terms if not isinstance(term, Zeeman)]
+    field_a, field_b, field_c = (_field_of(terms, n, axis) / ms for axis in (a, b, c))
+    alpha = strip.damping_profile
+    turn = strip.rate / (1 + alpha**2) * (1 if (a, b, c) in ((0, 1, 2), (1, 2, 0), (2, 0, 1)) else -1)
+    damp = strip.rate / (1 + alpha**2) * alpha
+    # dm/dt = |turn| w x m with w = h + alpha m x h, to first order in ma and mb.
+    to_a, to_b = field_a - np.diag(static), field_b - np.diag(static)
+    matrix = np.block([[damp[:, None] * to_a, turn[:, None] * to_b], [-turn[:, None] * to_a, damp[:, None] * to_b]])
     cells = np.zeros(n)
     cells[list(strip.antennas[0])] = 1
-    antenna = np.concatenate([turn * strip.damping_profile * cells, turn * cells])
+    antenna = np.concatenate([damp * cells, -turn * cells])
     rates, vectors = eig(matrix)
     forward = rates.imag > 0
     if np.count_nonzero(forward) != n:
         raise ValueError(f"expected {n} waves in {n} cells, found {np.count_nonzero(forward)}: the film is not stable")
     duals = np.linalg.inv(vectors)
-    return Waves(rates[forward], vectors[:, forward], duals[forward], antenna, field_x, field_z, field_y, turn)
+    fields = field_a, field_b, field_c
+    return Waves(rates[forward], vectors[:, forward], duals[forward], antenna, fields, turn)
+
+
+def _field_of(terms: list[Any], cells: int, axis: int) -> Real:
+    """Field along an axis, in A/m, that a magnetisation of 1 along it in each cell makes in every cell."""
+    found = np.empty((cells, cells))
+    for j in range(cells):
+        m = np.zeros((cells, 3))
+        m[j, axis] = 1
+        found[:, j] = total_field(terms, m)[:, axis]
+    return found
 
 
 def reduced(strip: Strip, carrier_hz: float, states: int = STATES) -> Reduced:
@@ -147,10 +156,10 @@ def reduced(strip: Strip, carrier_hz: float, states: int = STATES) -> Reduced:
     left, sizes, right = np.linalg.svd(out.conj().T @ into)
     keep = into @ right.conj().T[:, :states] / np.sqrt(sizes[:states])
     take = (out @ left[:, :states] / np.sqrt(sizes[:states])).conj().T
-    mx, mz = 2 * waves.along[:n] @ keep, 2 * waves.along[n:] @ keep
-    _, _, order = qr(mx.conj().T, mode="economic", pivoting=True)
+    ma, mb = 2 * waves.along[:n] @ keep, 2 * waves.along[n:] @ keep
+    _, _, order = qr(ma.conj().T, mode="economic", pivoting=True)
     points = np.sort(order[:states])
-    to_points = mx[points]
+    to_points = ma[points]
     back = np.linalg.inv(to_points)
     rate = to_points @ take @ (rates[:, None] * keep) @ back
     inlet = to_points @ take @ inlet
@@ -161,10 +170,10 @@ def reduced(strip: Strip, carrier_hz: float, states: int = STATES) -> Reduced:
         pickup=(pickup @ keep) @ back,
         counter=np.linalg.solve(-4j * np.pi * carrier_hz * np.eye(states) - rate, inlet),
         cells=points,
-        spread=(mx @ back, mz @ back, waves.field_x @ mx @ back, waves.field_z @ mz @ back),
+        spread=(ma @ back, mb @ back, waves.fields[0] @ ma @ back, waves.fields[1] @ mb @ back),
         gather=(gather[:, :n] * waves.turn, gather[:, n:] * waves.turn),
         antenna=(waves.antenna[n:] != 0).astype(float),
-        field_y=waves.field_y,
+        field_c=waves.fields[2],
     )
 
 
@@ -176,21 +185,21 @@ def _root(gramian: Complex) -> Complex:
     return np.asarray(size[:, None] * vectors * np.sqrt(np.maximum(values, 0)))
 
 
-def full_source(model: Reduced, c: Complex, field: Complex) -> Complex:
-    """Nonlinear part of dc/dt, in 1/s, from all cells: envelopes c (shots, states), antenna field F (shots,).
+def full_source(model: Reduced, z: Complex, field: Complex) -> Complex:
+    """Nonlinear part of dz/dt, in 1/s, from all cells: envelopes z (shots, states), antenna field F (shots,).
 
-    With h the linear field: d(mx)/dt gets turn * (p hz - mz hy(p)), d(mz)/dt turn * (mx hy(p) - p hx), where
-    p = 1 - my = s + s**2 / 2 and s = (mx**2 + mz**2) / 2. Of every product the part that turns with the carrier.
+    With h the linear field: d(ma)/dt gets turn * (mb hc(p) - p hb), d(mb)/dt turn * (p ha - ma hc(p)), where
+    p = 1 - mc = s + s**2 / 2 and s = (ma**2 + mb**2) / 2. Of every product the part that turns with the carrier.
     """
-    mx, mz, hx, hz = (c @ matrix.T for matrix in model.spread)
-    hx = hx + field[:, None] * model.antenna
+    ma, mb, ha, hb = (z @ matrix.T for matrix in model.spread)
+    ha = ha + field[:, None] * model.antenna
     # Mean, and envelope of what turns with twice the carrier.
-    s0, s2 = (np.abs(mx) ** 2 + np.abs(mz) ** 2) / 4, (mx**2 + mz**2) / 4
+    s0, s2 = (np.abs(ma) ** 2 + np.abs(mb) ** 2) / 4, (ma**2 + mb**2) / 4
     p0, p2 = s0 + (s0**2 + np.abs(s2) ** 2 / 2) / 2, s2 + s0 * s2
-    y0, y2 = p0 @ model.field_y.T, p2 @ model.field_y.T
-    rate_x = p0 * hz + p2 * hz.conj() / 2 - y0 * mz - y2 * mz.conj() / 2
-    rate_z = y0 * mx + y2 * mx.conj() / 2 - p0 * hx - p2 * hx.conj() / 2
-    return np.asarray(rate_x @ model.gather[0].T + rate_z @ model.gather[1].T)
+    c0, c2 = p0 @ model.field_c.T, p2 @ model.field_c.T
+    torque_a = c0 * mb + c2 * mb.conj() / 2 - p0 * hb - p2 * hb.conj() / 2
+    torque_b = p0 * ha + p2 * ha.conj() / 2 - c0 * ma - c2 * ma.conj() / 2
+    return np.asarray(torque_a @ model.gather[0].T + torque_b @ model.gather[1].T)
 
 
 def source_terms(c: Complex, field: Complex) -> Complex:
@@ -267,6 +276,8 @@ def stepper(
     nodes, weights = np.polynomial.legendre.leggauss(32)
     x1, weights = (nodes + 1) / 2, weights / 2 * np.exp(0.5j * angle * (nodes + 1))
     power = np.array([np.sum(weights * (1 - x1) ** 2), np.sum(2 * weights * x1 * (1 - x1)), np.sum(weights * x1**2)])
+    # And of X0 and X1 in that of X(t) exp(2 i w t).
+    mirror = np.array([np.sum(weights * (1 - x1)), np.sum(weights * x1)])
     return Stepper(
         propagator=_flat(blocks),
         source=_flat(step_s * change),
@@ -278,6 +289,7 @@ def stepper(
         amplifier=describing_function().astype(np.float32),
         gate=gate.astype(np.float32),
         power=_flat(power),
+        mirror=_flat(mirror),
         window_steps=window_steps,
     )
 

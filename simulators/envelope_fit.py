@@ -16,7 +16,7 @@ class Feedback(NamedTuple):
     """The loop, for envelopes."""
 
     gain: float
-    """Feedback field over mean mx, for small signals."""
+    """Feedback field over mean pick-up, for small signals."""
     saturation: float
     """Largest feedback field, in units of Ms."""
     delay: float
@@ -28,7 +28,7 @@ class Feedback(NamedTuple):
 def trajectory(
     model: Reduced, step_s: float, drive: Complex, feedback: Feedback
 ) -> tuple[Complex, Complex, Complex, Complex]:
-    """Follow the ring with the source of all cells: envelopes c (steps, shots, states), field F and pick-up, source.
+    """Follow the ring with the source of all cells: envelopes z (steps, shots, states), field F and pick-up, source.
 
     `drive` (steps, shots) is the antenna field of the drive, constant within a step. Exponential Runge-Kutta of second
     order (Cox and Matthews, J. Comput. Phys. 176, 430 (2002)); a shot beyond the model's reach is not finite.
@@ -47,17 +47,17 @@ def trajectory(
     base = int(np.floor(place)) - 1
     x = place - base
     weights = np.array([np.prod([(x - j) / (i - j) for j in range(4) if j != i]) for i in range(4)])
-    c, back = np.zeros((shots, n), complex), np.zeros(shots, complex)
+    z, back = np.zeros((shots, n), complex), np.zeros(shots, complex)
     states, fields, sources = (np.empty((steps, shots, *more), complex) for more in ((n,), (), (n,)))
     for i in range(steps):
         y = feedback.gain / feedback.saturation * feedback.turn * (weights @ past[base + i : base + i + 4])
         t = 1 / np.sqrt(1 + np.abs(y) ** 2)
         ahead = feedback.saturation * y * t * np.polyval(amplifier[::-1], t)
         start, end = drive[i] + back, drive[i] + ahead
-        states[i], fields[i], sources[i] = c, start, full_source(model, c, start)
-        c = c @ propagator.T + start[:, None] * constant + (ahead - back)[:, None] * rising + sources[i] @ first.T
-        c = c + (full_source(model, c, end) - sources[i]) @ second.T
-        past[pad + i + 1] = c @ model.pickup + model.feedthrough * end
+        states[i], fields[i], sources[i] = z, start, full_source(model, z, start)
+        z = z @ propagator.T + start[:, None] * constant + (ahead - back)[:, None] * rising + sources[i] @ first.T
+        z = z + (full_source(model, z, end) - sources[i]) @ second.T
+        past[pad + i + 1] = z @ model.pickup + model.feedthrough * end
         back = ahead
     return states, fields, past[pad + 1 :], sources
 

@@ -49,6 +49,8 @@ class Stepper(NamedTuple):
     """(steps a symbol,): share of each step that the carrier is on, times the mask."""
     power: Any
     """(3,) complex: weights of X0**2, X0 X1 and X1**2 in the counter-rotating part of the power of a step."""
+    mirror: Any
+    """(2,) complex: weights of X0 and X1 in the counter-rotating part of the amplitude of a step."""
     window_steps: int
 
 
@@ -73,19 +75,21 @@ def run(
     steepness: NDArray[np.float32],
     saturation: np.float32,
     turns: NDArray[np.float32],
-    power: NDArray[np.float32],
+    iq: bool,
+    out: NDArray[np.float32],
 ) -> None:
     """Answer `WIDTH` shots from rest.
 
     `pulses` (flat, symbols of PAIR): amplitude and phase of the carrier, in units of Ms; the field is
     Im(pulse exp(i w t)). `steepness` (WIDTH,): loop gain over saturation. `turns` (flat, 2 * steps + 2): cosine and
-    sine of 2 w t at every step. `power` (flat, windows of WIDTH) takes the mean square of the pick-up.
+    sine of 2 w t at every step. `out` (flat, windows of PAIR) takes the mean square of the pick-up in the first half
+    of each pair, or with `iq` the mean z of Im(z exp(i w t)), a complex number.
     """
     states = model.pickup.size // 2
     per_symbol = model.gate.size
     steps = per_symbol * (pulses.size // PAIR)
     # Lanes are loaded and stored without bounds checks.
-    if turns.size < 2 * steps + 2 or power.size < steps // model.window_steps * WIDTH or steepness.size < WIDTH:
+    if turns.size < 2 * steps + 2 or out.size < steps // model.window_steps * PAIR or steepness.size < WIDTH:
         raise ValueError("the arrays are too short for the number of steps")
     number = np.float32
     half, sixth, none = number(0.5), number(1 / 6), number(0)
@@ -96,7 +100,7 @@ def run(
     past = np.zeros(model.history * PAIR, np.float32)
     zero = load(past, 0)
     steep = load(steepness, 0)
-    back_r = back_i = end_r = end_i = last_r = last_i = total = zero
+    back_r = back_i = end_r = end_i = last_r = last_i = total = other = zero
     for n in range(steps + 1):
         symbol, step = divmod(n, per_symbol)
         drive_r = drive_i = zero
@@ -150,20 +154,30 @@ def run(
         store(past, slot + WIDTH, see_i)
         if n > 0:
             cos, sin = turns[2 * n - 2], turns[2 * n - 1]
-            w = model.power
-            # Envelopes are straight lines within a step: <|X|**2>, then Re <X**2 exp(2 i w t)>.
-            size = (last_r * last_r + last_i * last_i) + (see_r * see_r + see_i * see_i)
-            size = sixth * (size + (last_r * see_r + last_i * see_i))
-            p_r, p_i = last_r * last_r - last_i * last_i, last_r * last_i + last_i * last_r
-            q_r, q_i = last_r * see_r - last_i * see_i, last_r * see_i + last_i * see_r
-            r_r, r_i = see_r * see_r - see_i * see_i, see_r * see_i + see_i * see_r
-            x_r = (w[0] * p_r - w[1] * p_i) + (w[2] * q_r - w[3] * q_i) + (w[4] * r_r - w[5] * r_i)
-            x_i = (w[0] * p_i + w[1] * p_r) + (w[2] * q_i + w[3] * q_r) + (w[4] * r_i + w[5] * r_r)
-            total = total + size + (half * cos * x_r - half * sin * x_i)
+            # Envelopes are straight lines within a step.
+            if iq:
+                # i <X + conj(X exp(2 i w t))>
+                w = model.mirror
+                x_r = (w[0] * last_r - w[1] * last_i) + (w[2] * see_r - w[3] * see_i)
+                x_i = (w[0] * last_i + w[1] * last_r) + (w[2] * see_i + w[3] * see_r)
+                total = total + (sin * x_r + cos * x_i - half * (last_i + see_i))
+                other = other + (cos * x_r - sin * x_i + half * (last_r + see_r))
+            else:
+                # <|X|**2> / 2 + Re <X**2 exp(2 i w t)> / 2
+                size = (last_r * last_r + last_i * last_i) + (see_r * see_r + see_i * see_i)
+                size = sixth * (size + (last_r * see_r + last_i * see_i))
+                p_r, p_i = last_r * last_r - last_i * last_i, last_r * last_i + last_i * last_r
+                q_r, q_i = last_r * see_r - last_i * see_i, last_r * see_i + last_i * see_r
+                r_r, r_i = see_r * see_r - see_i * see_i, see_r * see_i + see_i * see_r
+                v = model.power
+                x_r = (v[0] * p_r - v[1] * p_i) + (v[2] * q_r - v[3] * q_i) + (v[4] * r_r - v[5] * r_i)
+                x_i = (v[0] * p_i + v[1] * p_r) + (v[2] * q_i + v[3] * q_r) + (v[4] * r_i + v[5] * r_r)
+                total = total + size + (half * cos * x_r - half * sin * x_i)
             window, rest = divmod(n, model.window_steps)
             if rest == 0:
-                store(power, (window - 1) * WIDTH, window_share * total)
-                total = zero
+                store(out, (window - 1) * PAIR, window_share * total)
+                store(out, (window - 1) * PAIR + WIDTH, window_share * other)
+                total = other = zero
         last_r, last_i = see_r, see_i
         if n == steps:
             break

@@ -21,10 +21,10 @@ from labpgt.validation import validated
 from simulators.envelope import reduced, stepper
 from simulators.envelope_fit import Feedback, closeness, fit
 from simulators.envelope_kernel import PAIR, Stepper, run
+from simulators.kernels import make_ready
 from simulators.lanes import WIDTH
-from simulators.llg_ring import _UNITS as LLG_UNITS
-from simulators.llg_ring import LLGRing, LLGRingConfig
-from simulators.strip import Strip
+from simulators.llg_ring import LLGRing
+from simulators.llg_ring_config import UNITS, LLGRingConfig
 from simulators.threshold import oscillation_threshold
 
 _LOG = logging.getLogger("labpgt.simulators")
@@ -49,20 +49,20 @@ _LOUDEST_GAIN = 4.0
 _QUIETEST_DB = 80.0
 
 
+_MOST_CELLS = 512
+"""The waves of a strip are found by dense linear algebra."""
+
+
 class EnvelopeRingConfig(LLGRingConfig):
-    """Settings of the ring by envelopes: those of the LLG ring."""
+    """Settings of the ring by envelopes: those of the LLG ring, with a weaker default drive."""
 
     drive_field_a_per_m: float = Field(
         2800.0, ge=0, le=14e3, description="antenna field of a drive of 1 (peak of the carrier), in A/m"
     )
-    attenuation_db: float = Field(
-        0.0, ge=-40, le=80, description="attenuator before the amplifier, in dB from its nominal setting"
+    cells: int = Field(96, ge=8, le=_MOST_CELLS, description="cells along the strip")
+    temperature_k: float = Field(
+        0.0, ge=0, le=0, description="temperature of the film, in K; an envelope has no thermal noise: 0"
     )
-
-    @property
-    def net_gain(self) -> float:
-        """Loop gain behind the attenuator, as a share of the threshold."""
-        return float(self.gain * 10 ** (-self.attenuation_db / 20))
 
 
 class Fitted(NamedTuple):
@@ -94,13 +94,15 @@ class EnvelopeRing:
 
     def __init__(self, **settings: Any) -> None:
         self.config = validated(EnvelopeRingConfig, settings, "device")
+        # Refuses what cannot be a ring.
+        self._reference = _reference(self.config)
         self.rf_on = False
         self._pool: ThreadPoolExecutor | None = None
         self._shot = 0
 
     @property
     def n_nodes(self) -> int:
-        """Response values per drive symbol."""
+        """Response values per drive symbol; of the detector `iq`, the first half are in phase, the others not."""
         return self.config.n_nodes
 
     @property
@@ -111,7 +113,7 @@ class EnvelopeRing:
     @property
     def drive_limits(self) -> tuple[float, float]:
         """Drive values accepted."""
-        return (-1.0 if self.config.signed else 0.0, 1.0)
+        return self._reference.drive_limits
 
     @property
     def tunable(self) -> Mapping[str, tuple[float, float]]:
@@ -125,22 +127,16 @@ class EnvelopeRing:
     @property
     def _fitted(self) -> Fitted:
         # What only scales the response, or has no effect on it without noise, is no reason to fit again.
-        same = {"full_scale": 0.35, "noise": 0.0, "noise_seed": 0, "threads": 0}
+        same = {"full_scale": 1.0, "noise": 0.0, "noise_seed": 0, "threads": 0}
         return fitted(self.config.model_copy(update=same))
 
     def open(self) -> None:
         """Make and test the model, which takes some seconds, and compile it if need be.
 
-        Raises `DeviceFault` when the ring oscillates by itself, and `InputError` for a drive field beyond the range
-        that the model is valid in.
+        Raises `InputError` for a drive field beyond the range that the model is valid in.
         """
         if self._pool is not None:
             return
-        if self.config.net_gain >= 1:
-            raise DeviceFault(
-                f"{self.name}: the ring oscillates by itself at {self.config.net_gain:.3g} of its threshold; "
-                "lower the gain or raise attenuation_db"
-            )
         found = self._fitted
         if found.failed is not None:
             field, correlation, error = found.failed
@@ -170,9 +166,9 @@ class EnvelopeRing:
 
     def settings(self) -> Mapping[str, Setting]:
         """Every setting; threshold and step; range, correlation and error of the model against the LLG ring."""
-        values = {key: Setting(value, _UNITS.get(key, "")) for key, value in self.config.model_dump().items()}
-        strip, delay_s = _strip(self.config), self.config.delay_s
-        gain, frequency_hz = oscillation_threshold(strip, delay_s, _reference(self.config).step_s)
+        reference = self._reference
+        gain, frequency_hz = oscillation_threshold(reference.strip, self.config.delay_s, reference.step_s)
+        values = {key: Setting(value, UNITS.get(key, "")) for key, value in self.config.model_dump().items()}
         found = self._fitted
         return {
             **values,
@@ -205,14 +201,12 @@ class EnvelopeRing:
         drives = checked_drives(self, drives)
         each = self._checked_tuning(len(drives), tuning)
         self.rf_on = True
-        found, ms = self._fitted, _strip(self.config).saturation_magnetisation_a_per_m
+        found, ms = self._fitted, self._reference.strip.saturation_magnetisation_a_per_m
         gain = found.gain * self.config.gain * 10 ** (-each["attenuation_db"] / 20)
-        pulses = drives * each["drive_field_a_per_m"][:, None] / ms
-        saturation = self.config.saturation_a_per_m / ms
-        power = _answers(found.model, _turns(self.config, drives.shape[1]), pulses, gain, saturation, self._pool)
-        if not np.isfinite(power).all():
+        pulses = self.config.pulses(drives) * each["drive_field_a_per_m"][:, None] / ms
+        responses = _responses(self.config, found.model, pulses, gain, self._pool)
+        if not np.isfinite(responses).all():
             raise DeviceFault(f"{self.name}: the model left its range: a response is not finite; lower the drive")
-        responses = np.sqrt(2 * np.maximum(power, 0)).reshape(*drives.shape, self.n_nodes) / self.config.full_scale
         if self.config.noise:
             for i, response in enumerate(responses):
                 noise = generator(self.config.noise_seed, self._shot + i, Draw.NOISE).standard_normal(response.shape)
@@ -250,120 +244,127 @@ class EnvelopeRing:
 
 
 _TUNABLE = ("attenuation_db", "drive_field_a_per_m")
-_UNITS = {**LLG_UNITS, "attenuation_db": "dB"}
-
-
-def _strip(config: EnvelopeRingConfig) -> Strip:
-    return _reference(config).strip
 
 
 def _reference(config: EnvelopeRingConfig) -> LLGRing:
-    """The LLG ring of the same settings, without noise."""
-    settings = {key: getattr(config, key) for key in LLGRingConfig.model_fields}
-    gain = config.net_gain
-    return LLGRing(**{**settings, "gain": gain, "noise": 0.0})
+    """The LLG ring of the same settings, without readout noise."""
+    return LLGRing(**{**config.model_dump(), "noise": 0.0})
+
+
+def _windows(config: EnvelopeRingConfig) -> int:
+    """Windows a symbol."""
+    return config.n_nodes // 2 if config.detector == "iq" else config.n_nodes
 
 
 def _steps(config: EnvelopeRingConfig) -> tuple[float, int]:
     """Step in s, and steps a window."""
-    window_s = config.symbol_s / config.n_nodes
+    window_s = config.symbol_s / _windows(config)
     count = ceil(window_s / min(_LONGEST_STEP_S, config.delay_s / 3) - 1e-9)
     return window_s / count, count
 
 
-def _turns(config: EnvelopeRingConfig, symbols: int) -> NDArray[np.float32]:
-    """Cosine and sine of twice the carrier's phase at every step, flat."""
-    step_s, count = _steps(config)
-    turn = np.exp(4j * np.pi * np.mod(config.carrier_hz * step_s * np.arange(symbols * config.n_nodes * count + 1), 1))
-    pairs: NDArray[np.float32] = turn.astype(np.complex64).view(np.float32)
-    return pairs
-
-
-def _answers(
+def _responses(
+    config: EnvelopeRingConfig,
     model: Stepper,
-    turns: NDArray[np.float32],
-    pulses: NDArray[Any],
+    pulses: NDArray[np.complex128],
     gain: NDArray[np.float64],
-    saturation: float,
     pool: ThreadPoolExecutor,
 ) -> NDArray[np.float64]:
-    """Mean square of the pick-up, (shots, windows), for pulses (shots, symbols) in units of Ms."""
+    """Responses without noise (shots, symbols, n_nodes) to pulses (shots, symbols), in units of Ms, at loop gains."""
     shots, symbols = pulses.shape
-    windows = symbols * model.gate.size // model.window_steps
+    step_s, count = _steps(config)
+    windows, iq = _windows(config), config.detector == "iq"
+    steps = symbols * windows * count
+    # Twice the carrier's phase at every step, in turns; whole turns are left out before single precision is.
+    turns = np.exp(2j * np.pi * np.mod(2 * config.carrier_hz * step_s * np.arange(steps + 1), 1))
+    flat: NDArray[np.float32] = turns.astype(np.complex64).view(np.float32)
+    saturation = config.saturation_a_per_m / config.saturation_magnetisation_a_per_m
 
-    def answer(first: int) -> NDArray[np.float32]:
-        part = pulses[first : first + WIDTH]
+    def answer(first: int) -> NDArray[np.float64]:
+        some = slice(first, first + WIDTH)
+        part, count = pulses[some], len(pulses[some])
         lanes, steep = np.zeros((symbols, PAIR), np.float32), np.zeros(WIDTH, np.float32)
-        lanes[:, : len(part)], lanes[:, WIDTH : WIDTH + len(part)] = part.real.T, part.imag.T
-        steep[: len(part)] = gain[first : first + WIDTH] / saturation
-        power = np.empty((windows, WIDTH), np.float32)
-        run(model, lanes.ravel(), steep, np.float32(saturation), turns, power.ravel())
-        return power[:, : len(part)].T
+        lanes[:, :count], lanes[:, WIDTH : WIDTH + count] = part.real.T, part.imag.T
+        steep[:count] = gain[some] / saturation
+        out = np.empty((symbols, windows, 2, WIDTH), np.float32)
+        run(model, lanes.ravel(), steep, np.float32(saturation), flat, iq, out.ravel())
+        values = out[..., :count].astype(np.float64).transpose(3, 0, 2, 1)
+        # A mean square may come out negative by a rounding error.
+        values = values.reshape(count, symbols, -1) if iq else np.sqrt(2 * np.maximum(values[:, :, 0], 0))
+        return np.asarray(values / config.full_scale)
 
-    answers = list(pool.map(answer, range(0, shots, WIDTH)))
-    return np.concatenate([np.empty((0, windows)), *answers])
+    return np.concatenate([np.empty((0, symbols, config.n_nodes)), *pool.map(answer, range(0, shots, WIDTH))])
 
 
 @lru_cache(maxsize=16)
 def fitted(config: EnvelopeRingConfig) -> Fitted:
     """Make the model of the ring and test it against the LLG ring; deterministic."""
     started = time.perf_counter()
-    _LOG.info("envelope-ring: making the model from the strip and testing it against the LLG ring")
     reference = _reference(config)
-    strip = reference.strip
-    ms = strip.saturation_magnetisation_a_per_m
+    strip, ms = reference.strip, config.saturation_magnetisation_a_per_m
     step_s, count = _steps(config)
-    per_symbol = count * config.n_nodes
-    # A step in which the pulse ends counts as much as the pulse is on; the LLG ring ends it on a step of its own.
+    windows = _windows(config)
+    per_symbol = count * windows
+    # The LLG ring ends a pulse on a step of its own; a longer step here counts as much as the pulse is on.
     fine = round(config.symbol_s / reference.step_s)
-    gate = np.clip(round(config.duty * fine) / fine * per_symbol - np.arange(per_symbol), 0, 1)
+    on = np.clip(round(config.duty * fine) / fine * per_symbol - np.arange(per_symbol), 0, 1)
+    gate = on * np.repeat(config.mask_values(windows), count)
     carried = reduced(strip, config.carrier_hz)
     _, threshold_hz = oscillation_threshold(strip, config.delay_s, reference.step_s)
     # The threshold of the reduced strip itself: near it, a gain is judged by how far from it it is.
     gain = float(1 / np.abs(carried.transfer(threshold_hz - config.carrier_hz)))
-    saturation = config.saturation_a_per_m / ms
     draw = generator(0, 0, Draw.CALIBRATION)
-    low, high = (-1.0 if config.signed else 0.0), 1.0
 
     levels = np.repeat([1 / 3, 2 / 3, 1.0], 8)
-    shots = draw.uniform(low, high, (len(levels), ceil(_FIT_S / config.symbol_s))) * levels[:, None]
-    drive = -1j * config.drive_field_a_per_m / ms * np.repeat(shots, per_symbol, axis=1) * np.tile(gate, shots.shape[1])
-    turn = np.exp(-2j * np.pi * config.carrier_hz * config.delay_s)
-    feedback = Feedback(config.net_gain * gain, saturation, config.delay_s / step_s, turn)
+    shots = _shots(draw, reference.drive_limits, len(levels), ceil(_FIT_S / config.symbol_s))
+    pulses = config.pulses(shots) * levels[:, None] * config.drive_field_a_per_m / ms
+    feedback = Feedback(
+        config.net_gain * gain,
+        config.saturation_a_per_m / ms,
+        config.delay_s / step_s,
+        np.exp(-2j * np.pi * config.carrier_hz * config.delay_s),
+    )
+    drive = -1j * np.repeat(pulses, per_symbol, axis=1) * np.tile(gate, pulses.shape[1])
     source = fit(carried, step_s, drive.T, feedback)
     model = stepper(carried, source, config.carrier_hz, config.delay_s, step_s, gate, count)
 
-    # At each level two random shots, one of two values and one of the largest drive alone.
-    symbols = max(2, ceil(_TEST_S / config.symbol_s))
-    test = draw.uniform(low, high, (len(_LEVELS), 4, symbols))
-    test[:, 2] = np.where(test[:, 2] > (low + high) / 2, high, low)
-    test[:, 3] = high
-    test = (test * np.array(_LEVELS)[:, None, None]).reshape(-1, symbols)
+    fields = np.array(_LEVELS) * config.drive_field_a_per_m
+    test = _shots(draw, reference.drive_limits, 4 * len(fields), max(2, ceil(_TEST_S / config.symbol_s)))
     with reference:
-        expected = reference.forward(test).reshape(len(_LEVELS), -1)
-        pulses = test * config.drive_field_a_per_m / ms
-        with ThreadPoolExecutor(config.threads or os.cpu_count() or 1) as pool:
-            loop = np.full(len(test), config.net_gain * gain)
-            power = _answers(model, _turns(config, symbols), pulses, loop, saturation, pool)
-    found = (np.sqrt(2 * np.maximum(power, 0)) / config.full_scale).reshape(len(_LEVELS), -1)
+        expected = reference.forward_tuned(test, {"drive_field_a_per_m": np.repeat(fields, 4)})
+    with ThreadPoolExecutor(config.threads or os.cpu_count() or 1) as pool:
+        pulses = config.pulses(test) * np.repeat(fields, 4)[:, None] / ms
+        loop = np.full(len(test), config.net_gain * gain)
+        make_ready(lambda: _responses(config, model, pulses[:1, :1], loop[:1], pool), EnvelopeRing.name)
+        found = _responses(config, model, pulses, loop, pool)
 
-    fields = [level * config.drive_field_a_per_m for level in _LEVELS]
-    scores = [closeness(mine, llg) for mine, llg in zip(found, expected, strict=True)]
+    parts = zip(np.split(found, len(fields)), np.split(expected, len(fields)), strict=True)
+    scores = [closeness(mine, llg) for mine, llg in parts]
     good = [correlation >= _LEAST_CORRELATION and error <= _LARGEST_ERROR for correlation, error in scores]
     passed = good.index(False) if False in good else len(good)
     best = max(passed - 1, 0)
     result = Fitted(
         model,
         gain,
-        fields[best] if passed else 0.0,
+        float(fields[best]) if passed else 0.0,
         *scores[best],
-        failed=None if passed == len(good) else (fields[passed], *scores[passed]),
+        failed=None if passed == len(good) else (float(fields[passed]), *scores[passed]),
     )
     _LOG.info(
-        "envelope-ring: valid up to %.4g A/m, correlation %.5f, error %.2g %%; took %.1f s",
+        "%s: fitted in %.1f s; valid up to %.4g A/m, where it correlates %.5f with the LLG ring and differs by %.2g %%",
+        EnvelopeRing.name,
+        time.perf_counter() - started,
         result.valid_a_per_m,
         result.correlation,
         100 * result.error,
-        time.perf_counter() - started,
     )
     return result
+
+
+def _shots(draw: np.random.Generator, limits: tuple[float, float], shots: int, symbols: int) -> NDArray[np.float64]:
+    """Drives (shots, symbols): of every four, two random, one of the two limits only, one of the upper limit."""
+    low, high = limits
+    drives = draw.uniform(low, high, (shots, symbols))
+    drives[2::4] = np.where(drives[2::4] > (low + high) / 2, high, low)
+    drives[3::4] = high
+    return drives
