@@ -105,7 +105,7 @@ class Tile(NamedTuple):
     far: Any
     """(rows, 2, WIDTH): field of all cells to the right, and of the antenna; along x, z."""
     sums: Any
-    """(2 * TERMS, WIDTH): sums over each segment for the backward recursion, along x and z."""
+    """(2 * TERMS, WIDTH): sums over each segment that the next recursion begins with, along x and z."""
     trace: Any
     """(history + 1 + steps, WIDTH): pick-up, the latest sample of the past at `history`."""
 
@@ -339,13 +339,13 @@ def advance(film: Film, wiring: Wiring, tile: Tile, drive: Drive, thermal: Any) 
         at += WIDTH
         feedback = _feedback(wiring, drive, trace, sample, 2)
         end = gate * (in_phase * load(drive.cosine, at) + quadrature * load(drive.sine, at)) + feedback
-        for part in range(4):
+        for part in range(3):
             source, so_far = (m, m) if part == 0 else (stage, total)
-            antenna = start if part == 0 else (end if part == 3 else middle)
-            share = sixth if part == 0 or part == 3 else third
-            reach = one if part == 2 else (none if part == 3 else half)
-            _stage(film, wiring, tile, antenna, thermal, noise, source, m, so_far, share, reach)
-        _renormalise(film, total, m, tile.sums)
+            _back(film, wiring, tile, source, start if part == 0 else middle)
+            share, reach = (sixth, half) if part == 0 else (third, half if part == 1 else one)
+            _forth(film, tile, source, so_far, share, reach, thermal, noise, False)
+        _back(film, wiring, tile, stage, end)
+        _forth(film, tile, stage, total, sixth, none, thermal, noise, True)
         pickup = none * in_phase
         for i in range(wiring.pickup_rows.size):
             at = (wiring.pickup_rows[i] + 1) * ROW + wiring.component * WIDTH
@@ -361,7 +361,7 @@ def keep_past(wiring: Wiring, tile: Tile, steps: int) -> None:
         trace[i] = trace[i + steps * WIDTH]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _feedback(wiring: Wiring, drive: Drive, trace: NDArray[Any], sample: int, part: int) -> Any:
     """Field that the amplifier makes of the delayed pick-up at the start, middle or end of a step (`part` 0, 1, 2)."""
     at = (sample + wiring.taps[part]) * WIDTH
@@ -374,7 +374,7 @@ def _feedback(wiring: Wiring, drive: Drive, trace: NDArray[Any], sample: int, pa
     return load(drive.saturation, 0) * y / root(one + y * y)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _over_segments(value: Any) -> Any:
     """Sum over the segments of each shot, in all of its lanes. Adding pairs gives each lane the same bits."""
     if SEGMENTS > 1:
@@ -386,7 +386,7 @@ def _over_segments(value: Any) -> Any:
     return value
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _from_left(film: Film, value: Any, p: int) -> Any:
     """Sums over segments to what the forward recursion brings into each of them from all those on its left."""
     value = _left(value)
@@ -399,7 +399,7 @@ def _from_left(film: Film, value: Any, p: int) -> Any:
     return value
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _from_right(film: Film, value: Any, p: int) -> Any:
     """The same for the backward recursion, from the right."""
     value = _right(value)
@@ -412,41 +412,26 @@ def _from_right(film: Film, value: Any, p: int) -> Any:
     return value
 
 
-@njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
-def _stage(
-    film: Film,
-    wiring: Wiring,
-    tile: Tile,
-    antenna: Any,
-    thermal: Any,
-    noise: int,
-    m: NDArray[Any],
-    base: NDArray[Any],
-    sum_so_far: NDArray[Any],
-    share: Any,
-    reach: Any,
-) -> None:
-    """One stage of a step. With k the change of `m` in one step: total = sum_so_far + share k, stage = base + reach k.
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _back(film: Film, wiring: Wiring, tile: Tile, m: NDArray[Any], antenna: Any) -> None:
+    """Field of the cells to the right, from the last row to the first, and of the antenna.
 
-    On entry `tile.sums` belong to `m`, on exit to the new stage.
+    On entry `tile.sums` are what the backward recursion needs of each segment, on exit what the forward one needs.
     """
     far, sums = tile.far, tile.sums
     r0, r1, r2, r3 = film.rates
     w0, w1, w2, w3 = film.weights
-    bias_x, bias_z, bias_y = film.bias
-    near_x, near_z, near_y = film.near
-    own_x, own_z = film.own
+    bias_x, bias_z, _ = film.bias
     rows = film.powers.shape[0]
-
-    # Back: the field of the cells to the right, from the last row to the first. Between cells Nzz = -Nxx.
     fx0, fx1 = _from_right(film, load(sums, 0), 0), _from_right(film, load(sums, WIDTH), 1)
     fx2, fx3 = _from_right(film, load(sums, 2 * WIDTH), 2), _from_right(film, load(sums, 3 * WIDTH), 3)
     fz0, fz1 = _from_right(film, load(sums, 4 * WIDTH), 0), _from_right(film, load(sums, 5 * WIDTH), 1)
     fz2, fz3 = _from_right(film, load(sums, 6 * WIDTH), 2), _from_right(film, load(sums, 7 * WIDTH), 3)
-    sx0 = sx1 = sx2 = sx3 = sz0 = sz1 = sz2 = sz3 = m.dtype.type(0) * load(sums, 0)
+    sx0 = sx1 = sx2 = sx3 = sz0 = sz1 = sz2 = sz3 = m.dtype.type(0) * fx0
     for j in range(rows - 1, -1, -1):
         at = (j + 1) * ROW
         mx, mz = load(m, at), load(m, at + WIDTH)
+        # Between cells Nzz = -Nxx.
         store(far, 2 * j * WIDTH, bias_x - w0 * fx0 - w1 * fx1 - w2 * fx2 - w3 * fx3)
         store(far, (2 * j + 1) * WIDTH, bias_z + w0 * fz0 + w1 * fz1 + w2 * fz2 + w3 * fz3)
         fx0, fx1, fx2, fx3 = r0 * fx0 + mx, r1 * fx1 + mx, r2 * fx2 + mx, r3 * fx3 + mx
@@ -455,31 +440,62 @@ def _stage(
         p2, p3 = film.powers[rows - 1 - j, 2], film.powers[rows - 1 - j, 3]
         sx0, sx1, sx2, sx3 = sx0 + p0 * mx, sx1 + p1 * mx, sx2 + p2 * mx, sx3 + p3 * mx
         sz0, sz1, sz2, sz3 = sz0 + p0 * mz, sz1 + p1 * mz, sz2 + p2 * mz, sz3 + p3 * mz
+    _store_sums(sums, sx0, sx1, sx2, sx3, sz0, sz1, sz2, sz3)
     for i in range(wiring.input_rows.size):
         at = (2 * wiring.input_rows[i] + wiring.component) * WIDTH
         store(far, at, load(far, at) + load(wiring.input_share, i * WIDTH) * antenna)
 
-    # Forth: the field of the cells to the left, the near field, and the torque.
-    fx0, fx1, fx2, fx3 = (
-        _from_left(film, sx0, 0),
-        _from_left(film, sx1, 1),
-        _from_left(film, sx2, 2),
-        _from_left(film, sx3, 3),
-    )
-    fz0, fz1, fz2, fz3 = (
-        _from_left(film, sz0, 0),
-        _from_left(film, sz1, 1),
-        _from_left(film, sz2, 2),
-        _from_left(film, sz3, 3),
-    )
-    last = rows * ROW
-    left_x, left_z, left_y = _left(load(m, last)), _left(load(m, last + WIDTH)), _left(load(m, last + 2 * WIDTH))
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _store_sums(sums: Any, x0: Any, x1: Any, x2: Any, x3: Any, z0: Any, z1: Any, z2: Any, z3: Any) -> None:
+    store(sums, 0, x0)
+    store(sums, WIDTH, x1)
+    store(sums, 2 * WIDTH, x2)
+    store(sums, 3 * WIDTH, x3)
+    store(sums, 4 * WIDTH, z0)
+    store(sums, 5 * WIDTH, z1)
+    store(sums, 6 * WIDTH, z2)
+    store(sums, 7 * WIDTH, z3)
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _forth(
+    film: Film,
+    tile: Tile,
+    m: NDArray[Any],
+    sum_so_far: NDArray[Any],
+    share: Any,
+    reach: Any,
+    thermal: Any,
+    noise: int,
+    last: bool,
+) -> None:
+    """Field of the cells to the left and of the nearest, and the torque at `m`: one stage of a step.
+
+    With k the change of m in one step: total = sum_so_far + share k, next stage = m at the start + reach k. The `last`
+    stage ends the step instead: m at the start becomes the total, with |m| = 1.
+    On entry `tile.sums` are what the forward recursion needs, on exit what the backward one needs of what was made.
+    """
+    number = m.dtype.type
+    base, far, sums = tile.m, tile.far, tile.sums
+    r0, r1, r2, r3 = film.rates
+    w0, w1, w2, w3 = film.weights
+    bias_y = film.bias[2]
+    near_x, near_z, near_y = film.near
+    own_x, own_z = film.own
+    rows = film.powers.shape[0]
+    fx0, fx1 = _from_left(film, load(sums, 0), 0), _from_left(film, load(sums, WIDTH), 1)
+    fx2, fx3 = _from_left(film, load(sums, 2 * WIDTH), 2), _from_left(film, load(sums, 3 * WIDTH), 3)
+    fz0, fz1 = _from_left(film, load(sums, 4 * WIDTH), 0), _from_left(film, load(sums, 5 * WIDTH), 1)
+    fz2, fz3 = _from_left(film, load(sums, 6 * WIDTH), 2), _from_left(film, load(sums, 7 * WIDTH), 3)
+    at = rows * ROW
+    left_x, left_z, left_y = _left(load(m, at)), _left(load(m, at + WIDTH)), _left(load(m, at + 2 * WIDTH))
     # Beyond the last row is the first of the next segment.
-    store(m, last + ROW, _right(load(m, ROW)))
-    store(m, last + ROW + WIDTH, _right(load(m, ROW + WIDTH)))
-    store(m, last + ROW + 2 * WIDTH, _right(load(m, ROW + 2 * WIDTH)))
+    store(m, at + ROW, _right(load(m, ROW)))
+    store(m, at + ROW + WIDTH, _right(load(m, ROW + WIDTH)))
+    store(m, at + ROW + 2 * WIDTH, _right(load(m, ROW + 2 * WIDTH)))
     mx, mz, my = load(m, ROW), load(m, ROW + WIDTH), load(m, ROW + 2 * WIDTH)
-    sx0 = sx1 = sx2 = sx3 = sz0 = sz1 = sz2 = sz3 = m.dtype.type(0) * mx
+    sx0 = sx1 = sx2 = sx3 = sz0 = sz1 = sz2 = sz3 = number(0) * mx
     for j in range(rows):
         at = (j + 1) * ROW
         right_x, right_z, right_y = load(m, at + ROW), load(m, at + ROW + WIDTH), load(m, at + ROW + 2 * WIDTH)
@@ -498,14 +514,25 @@ def _stage(
         wz = hz + damping * (mx * hy - my * hx)
         kx, kz, ky = wy * mz - wz * my, wx * my - wy * mx, wz * mx - wx * mz
         turn = load(film.turn, j * WIDTH)
-        part, step = share * turn, reach * turn
-        store(tile.total, at, load(sum_so_far, at) + part * kx)
-        store(tile.total, at + WIDTH, load(sum_so_far, at + WIDTH) + part * kz)
-        store(tile.total, at + 2 * WIDTH, load(sum_so_far, at + 2 * WIDTH) + part * ky)
-        new_x, new_z = load(base, at) + step * kx, load(base, at + WIDTH) + step * kz
-        store(tile.stage, at, new_x)
-        store(tile.stage, at + WIDTH, new_z)
-        store(tile.stage, at + 2 * WIDTH, load(base, at + 2 * WIDTH) + step * ky)
+        weight = share * turn
+        total_x, total_z = load(sum_so_far, at) + weight * kx, load(sum_so_far, at + WIDTH) + weight * kz
+        total_y = load(sum_so_far, at + 2 * WIDTH) + weight * ky
+        if last:
+            # One Newton step towards 1/sqrt(square), which a step leaves so near 1 that this is exact to rounding.
+            scale = number(1.5) - number(0.5) * (total_x * total_x + total_z * total_z + total_y * total_y)
+            new_x, new_z = scale * total_x, scale * total_z
+            store(base, at, new_x)
+            store(base, at + WIDTH, new_z)
+            store(base, at + 2 * WIDTH, scale * total_y)
+        else:
+            store(tile.total, at, total_x)
+            store(tile.total, at + WIDTH, total_z)
+            store(tile.total, at + 2 * WIDTH, total_y)
+            step = reach * turn
+            new_x, new_z = load(base, at) + step * kx, load(base, at + WIDTH) + step * kz
+            store(tile.stage, at, new_x)
+            store(tile.stage, at + WIDTH, new_z)
+            store(tile.stage, at + 2 * WIDTH, load(base, at + 2 * WIDTH) + step * ky)
         p0, p1, p2, p3 = film.powers[j, 0], film.powers[j, 1], film.powers[j, 2], film.powers[j, 3]
         sx0, sx1, sx2, sx3 = sx0 + p0 * new_x, sx1 + p1 * new_x, sx2 + p2 * new_x, sx3 + p3 * new_x
         sz0, sz1, sz2, sz3 = sz0 + p0 * new_z, sz1 + p1 * new_z, sz2 + p2 * new_z, sz3 + p3 * new_z
@@ -513,13 +540,12 @@ def _stage(
         fz0, fz1, fz2, fz3 = r0 * fz0 + mz, r1 * fz1 + mz, r2 * fz2 + mz, r3 * fz3 + mz
         left_x, left_z, left_y = mx, mz, my
         mx, mz, my = right_x, right_z, right_y
-    for p, value in enumerate((sx0, sx1, sx2, sx3, sz0, sz1, sz2, sz3)):
-        store(sums, p * WIDTH, value)
+    _store_sums(sums, sx0, sx1, sx2, sx3, sz0, sz1, sz2, sz3)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _sum_segments(film: Film, m: NDArray[Any], sums: NDArray[Any]) -> None:
-    """Sums over each segment for the backward recursion, as `_stage` needs them of its `m`."""
+    """Sums over each segment that the backward recursion of `m` begins with."""
     none = m.dtype.type(0) * load(m, 0)
     for p in range(TERMS):
         sum_x, sum_z = none, none
@@ -529,24 +555,3 @@ def _sum_segments(film: Film, m: NDArray[Any], sums: NDArray[Any]) -> None:
             sum_z = sum_z + film.powers[j, p] * load(m, at + WIDTH)
         store(sums, p * WIDTH, sum_x)
         store(sums, (p + TERMS) * WIDTH, sum_z)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _renormalise(film: Film, total: NDArray[Any], m: NDArray[Any], sums: NDArray[Any]) -> None:
-    """Set `m` to `total` with |m| = 1, and the sums to those of `m`."""
-    number = m.dtype.type
-    sx0 = sx1 = sx2 = sx3 = sz0 = sz1 = sz2 = sz3 = number(0) * load(total, 0)
-    for j in range(film.powers.shape[0]):
-        at = (j + 1) * ROW
-        x, z, y = load(total, at), load(total, at + WIDTH), load(total, at + 2 * WIDTH)
-        # One Newton step towards 1/sqrt(square), which a step leaves so near 1 that this is exact to rounding.
-        scale = number(1.5) - number(0.5) * (x * x + z * z + y * y)
-        x, z = scale * x, scale * z
-        store(m, at, x)
-        store(m, at + WIDTH, z)
-        store(m, at + 2 * WIDTH, scale * y)
-        p0, p1, p2, p3 = film.powers[j, 0], film.powers[j, 1], film.powers[j, 2], film.powers[j, 3]
-        sx0, sx1, sx2, sx3 = sx0 + p0 * x, sx1 + p1 * x, sx2 + p2 * x, sx3 + p3 * x
-        sz0, sz1, sz2, sz3 = sz0 + p0 * z, sz1 + p1 * z, sz2 + p2 * z, sz3 + p3 * z
-    for p, value in enumerate((sx0, sx1, sx2, sx3, sz0, sz1, sz2, sz3)):
-        store(sums, p * WIDTH, value)

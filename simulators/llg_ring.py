@@ -177,9 +177,6 @@ class LLGRing:
             tiles,
         )
         responses = np.concatenate([np.empty((0, drives.shape[1], self.n_nodes)), *answers])
-        for number, response in zip(numbers, responses, strict=True):
-            noise = generator(self.config.noise_seed, number, Draw.NOISE).standard_normal(response.shape)
-            response += self.config.noise * noise
         self._shot += len(drives)
         return responses
 
@@ -224,7 +221,7 @@ class LLGRing:
     def _answer(
         self, drives: NDArray[np.float64], each: Mapping[str, NDArray[np.float64]], numbers: range
     ) -> NDArray[np.float64]:
-        """Solve up to `SHOTS` shots, (shots, symbols), and return what the detector reads, without its noise."""
+        """Solve up to `SHOTS` shots, (shots, symbols), and return what the detector reads."""
         ms = self.strip.saturation_magnetisation_a_per_m
         pulses = self.config.pulses(drives) * each["drive_field_a_per_m"][:, None] / ms
         gain = self.config.gain * self.threshold_gain * 10 ** (-each["attenuation_db"] / 20)
@@ -240,7 +237,11 @@ class LLGRing:
                 f"{self.config.drive_field_a_per_m:g} A/m; lower drive_field_a_per_m"
             )
         parts = [amplitude.real, amplitude.imag] if self._symbol.iq else [amplitude.real]
-        return np.concatenate(parts, axis=2) / self.config.full_scale
+        responses = np.concatenate(parts, axis=2) / self.config.full_scale
+        for number, response in zip(numbers, responses, strict=True):
+            noise = generator(self.config.noise_seed, number, Draw.NOISE).standard_normal(response.shape)
+            response += self.config.noise * noise
+        return responses
 
     def _thermal(self, numbers: range) -> Any:
         deviation = thermal_deviation(self.strip, self.config.temperature_k, self.step_s)

@@ -6,6 +6,7 @@ symbol, so memory does not grow with the length of a shot.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,11 +61,14 @@ class Shots(NamedTuple):
     """Largest feedback field, in units of Ms."""
 
 
-class Workspace(NamedTuple):
+@dataclass
+class Workspace:
     """Room for one tile of shots; one for each thread."""
 
     tile: Tile
     drive: Drive
+    carrier_hz: Any = None
+    """Of each lane, in the drive's tables."""
 
 
 class RingSolver:
@@ -94,13 +98,16 @@ class RingSolver:
         tile, drive, symbol = work.tile, work.drive, self.symbol
         steps = symbol.gate.size
         reset(self.film, tile)
-        angle = 2 * np.pi * _lanes(shots.carrier_hz) * (0.5 * symbol.step_s) * np.arange(2 * steps + 1)[:, None]
-        drive.cosine[:] = np.tile(np.cos(angle), SEGMENTS).ravel()
-        drive.sine[:] = np.tile(np.sin(angle), SEGMENTS).ravel()
+        carrier_hz = _lanes(shots.carrier_hz)
+        if not np.array_equal(carrier_hz, work.carrier_hz):
+            angle = 2 * np.pi * carrier_hz * (0.5 * symbol.step_s) * np.arange(2 * steps + 1)[:, None]
+            drive.cosine[:] = np.tile(np.cos(angle), SEGMENTS).ravel()
+            drive.sine[:] = np.tile(np.sin(angle), SEGMENTS).ravel()
+            work.carrier_hz = carrier_hz
         drive.steepness[:] = np.tile(_lanes(shots.gain) / _lanes(shots.saturation), SEGMENTS)
         drive.saturation[:] = np.tile(_lanes(shots.saturation), SEGMENTS)
         # The carrier goes on through the symbols; each starts with the phase it has reached.
-        start = np.exp(2j * np.pi * _lanes(shots.carrier_hz) * steps * symbol.step_s * np.arange(symbols)[:, None])
+        start = np.exp(2j * np.pi * carrier_hz * steps * symbol.step_s * np.arange(symbols)[:, None])
         pulses = np.zeros((symbols, SHOTS), np.complex128)
         pulses[:, :count] = shots.pulses.T
         pulses *= start
