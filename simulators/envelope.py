@@ -62,6 +62,7 @@ class Waves(NamedTuple):
 class Reduced(NamedTuple):
     """The strip reduced to envelopes z of ma at a few points, turning with the carrier: dz/dt = A z + b F + source."""
 
+    carrier_hz: float
     rate: Complex
     """A, (states, states), in 1/s."""
     inlet: Complex
@@ -165,6 +166,7 @@ def reduced(strip: Strip, carrier_hz: float, states: int = STATES) -> Reduced:
     inlet = to_points @ take @ inlet
     gather = to_points @ take @ waves.duals / 2
     return Reduced(
+        carrier_hz=carrier_hz,
         rate=rate,
         inlet=inlet,
         pickup=(pickup @ keep) @ back,
@@ -247,14 +249,13 @@ def stepped(model: Reduced, step_s: float) -> tuple[Complex, Complex, Complex]:
 def stepper(
     model: Reduced,
     source: Complex,
-    carrier_hz: float,
     delay_s: float,
     step_s: float,
     gate: Real,
     window_steps: int,
 ) -> Stepper:
     """Constants of the kernel. The delay is any time of three steps or more."""
-    n = len(model.inlet)
+    n, carrier_hz = len(model.inlet), model.carrier_hz
     propagator, constant, rising = stepped(model, step_s)
     columns = np.column_stack([propagator, constant, rising, -propagator @ model.counter])
     blocks = columns.reshape(n // ROWS, ROWS, n + INPUTS).transpose(0, 2, 1)

@@ -47,13 +47,17 @@ def trajectory(
     base = int(np.floor(place)) - 1
     x = place - base
     weights = np.array([np.prod([(x - j) / (i - j) for j in range(4) if j != i]) for i in range(4)])
-    z, back = np.zeros((shots, n), complex), np.zeros(shots, complex)
+    z, back, end = np.zeros((shots, n), complex), np.zeros(shots, complex), np.zeros(shots, complex)
     states, fields, sources = (np.empty((steps, shots, *more), complex) for more in ((n,), (), (n,)))
     for i in range(steps):
         y = feedback.gain / feedback.saturation * feedback.turn * (weights @ past[base + i : base + i + 4])
         t = 1 / np.sqrt(1 + np.abs(y) ** 2)
         ahead = feedback.saturation * y * t * np.polyval(amplifier[::-1], t)
-        start, end = drive[i] + back, drive[i] + ahead
+        start, last = drive[i] + back, end
+        end = drive[i] + ahead
+        # A jump of the field leaves behind the waves that turn the other way.
+        kick = np.conj(start - last) * np.exp(-4j * np.pi * model.carrier_hz * step_s * i)
+        z = z - kick[:, None] * model.counter
         states[i], fields[i], sources[i] = z, start, full_source(model, z, start)
         z = z @ propagator.T + start[:, None] * constant + (ahead - back)[:, None] * rising + sources[i] @ first.T
         z = z + (full_source(model, z, end) - sources[i]) @ second.T

@@ -26,6 +26,10 @@ TERMS = 8
 """Coefficients of the nonlinear source at a point, see `simulators.envelope.source_terms`."""
 
 
+_FLOOR = 1e-5
+"""Envelopes below its rounding error, 1e-12, are none."""
+
+
 class Stepper(NamedTuple):
     """Constants of one step, in single precision; complex arrays are flat with real and imaginary parts in turn."""
 
@@ -125,26 +129,20 @@ def run(
             # Factor of the envelope here.
             a_r = here_q * (s[k] + s[k + 2] * here_q) + (s[k + 4] * left_q + s[k + 6] * right_q)
             a_i = here_q * (s[k + 1] + s[k + 3] * here_q) + (s[k + 5] * left_q + s[k + 7] * right_q)
-            # Factor of the squared size here: neighbours and field.
-            b_r = (
-                (s[k + 8] * left_r - s[k + 9] * left_i)
-                + (s[k + 10] * right_r - s[k + 11] * right_i)
-                + (s[k + 12] * f_r - s[k + 13] * f_i)
-            )
-            b_i = (
-                (s[k + 8] * left_i + s[k + 9] * left_r)
-                + (s[k + 10] * right_i + s[k + 11] * right_r)
-                + (s[k + 12] * f_i + s[k + 13] * f_r)
-            )
+            # Factors of the squared size here: neighbours, and field.
+            b_r = (s[k + 8] * left_r - s[k + 9] * left_i) + (s[k + 10] * right_r - s[k + 11] * right_i)
+            b_i = (s[k + 8] * left_i + s[k + 9] * left_r) + (s[k + 10] * right_i + s[k + 11] * right_r)
+            d_r, d_i = s[k + 12] * f_r - s[k + 13] * f_i, s[k + 12] * f_i + s[k + 13] * f_r
             # Square of the envelope times the conjugate field.
             u_r, u_i = here_r * f_r + here_i * f_i, here_i * f_r - here_r * f_i
             v_r, v_i = here_r * u_r - here_i * u_i, here_r * u_i + here_i * u_r
-            new_r = here_r + (a_r * here_r - a_i * here_i) + here_q * b_r + (s[k + 14] * v_r - s[k + 15] * v_i)
-            new_i = here_i + (a_r * here_i + a_i * here_r) + here_q * b_i + (s[k + 14] * v_i + s[k + 15] * v_r)
-            store(after, j * PAIR, new_r)
-            store(after, j * PAIR + WIDTH, new_i)
+            free_r = here_r + (a_r * here_r - a_i * here_i) + here_q * b_r
+            free_i = here_i + (a_r * here_i + a_i * here_r) + here_q * b_i
+            store(after, j * PAIR, free_r + here_q * d_r + (s[k + 14] * v_r - s[k + 15] * v_i))
+            store(after, j * PAIR + WIDTH, free_i + here_q * d_i + (s[k + 14] * v_i + s[k + 15] * v_r))
+            # What is picked up does not know the field that only now begins.
             c_r, c_i = model.pickup[2 * j], model.pickup[2 * j + 1]
-            mean_r, mean_i = new_r + here_r, new_i + here_i
+            mean_r, mean_i = free_r + here_r, free_i + here_i
             see_r = see_r + (c_r * mean_r - c_i * mean_i)
             see_i = see_i + (c_r * mean_i + c_i * mean_r)
             left_r, left_i, left_q = here_r, here_i, here_q
@@ -214,9 +212,12 @@ def run(
 def _propagate(propagator: NDArray[np.float32], old: NDArray[np.float32], new: NDArray[np.float32]) -> None:
     """Product of the propagator with states and inputs; `new` has a row of zeros before the states."""
     columns = old.size // PAIR
-    zero = np.float32(0) * load(old, 0)
+    # Sums start from here and not from zero, so that what is far below ends: a ring that goes quiet would otherwise
+    # fade into subnormal numbers, which are computed a hundred times slower.
+    floor = np.float32(_FLOOR)
+    begin = floor + np.float32(0) * load(old, 0)
     for block in range(propagator.size // (2 * ROWS * columns)):
-        r0 = i0 = r1 = i1 = r2 = i2 = r3 = i3 = zero
+        r0 = i0 = r1 = i1 = r2 = i2 = r3 = i3 = begin
         for j in range(columns):
             p = (block * columns + j) * 2 * ROWS
             x_r, x_i = load(old, j * PAIR), load(old, j * PAIR + WIDTH)
@@ -229,11 +230,11 @@ def _propagate(propagator: NDArray[np.float32], old: NDArray[np.float32], new: N
             r3 = r3 + propagator[p + 6] * x_r - propagator[p + 7] * x_i
             i3 = i3 + propagator[p + 6] * x_i + propagator[p + 7] * x_r
         at = (block * ROWS + 1) * PAIR
-        store(new, at, r0)
-        store(new, at + WIDTH, i0)
-        store(new, at + PAIR, r1)
-        store(new, at + PAIR + WIDTH, i1)
-        store(new, at + 2 * PAIR, r2)
-        store(new, at + 2 * PAIR + WIDTH, i2)
-        store(new, at + 3 * PAIR, r3)
-        store(new, at + 3 * PAIR + WIDTH, i3)
+        store(new, at, r0 - floor)
+        store(new, at + WIDTH, i0 - floor)
+        store(new, at + PAIR, r1 - floor)
+        store(new, at + PAIR + WIDTH, i1 - floor)
+        store(new, at + 2 * PAIR, r2 - floor)
+        store(new, at + 2 * PAIR + WIDTH, i2 - floor)
+        store(new, at + 3 * PAIR, r3 - floor)
+        store(new, at + 3 * PAIR + WIDTH, i3 - floor)

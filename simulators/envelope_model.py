@@ -227,7 +227,7 @@ def _made(config: EnvelopeRingConfig) -> tuple[Fitted, list[Level]]:
     )
     drive = -1j * np.repeat(pulses, per_symbol, axis=1) * np.tile(gate, pulses.shape[1])
     source = fit(carried, step_s, drive.T, feedback)
-    model = stepper(carried, source, config.carrier_hz, config.delay_s, step_s, gate, count)
+    model = stepper(carried, source, config.delay_s, step_s, gate, count)
 
     fields = np.array(_LEVELS) * config.drive_field_a_per_m
     each = np.repeat(fields, 4)
