@@ -56,6 +56,6 @@ def _index() -> list[Path]:
 def _stale() -> list[Path]:
     source = max(
         Path(__file__).with_name(name).stat().st_mtime
-        for name in ("ring.py", "llg.py", "envelope_kernel.py", "lanes.py")
+        for name in ("ring.py", "llg.py", "envelope_kernel.py", "film.py", "lanes.py")
     )
     return [entry for entry in _index() if entry.stat().st_mtime < source]

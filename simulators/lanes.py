@@ -87,17 +87,14 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any
     return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
 
 
-def _loader(count: int) -> Any:
-    def load(typing_context: Any, array: Any, index: Any) -> Any:
-        lanes = Lanes(array.dtype, count)
+def _load(typing_context: Any, array: Any, index: Any) -> Any:
+    lanes = Lanes(array.dtype, WIDTH)
 
-        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            address = _address(context, builder, sig.args[0], args[0], args[1], _vector(lanes))
-            return builder.load(address, align=array.dtype.bitwidth // 8)
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        address = _address(context, builder, sig.args[0], args[0], args[1], _vector(lanes))
+        return builder.load(address, align=array.dtype.bitwidth // 8)
 
-        return lanes(array, types.intp), generate
-
-    return intrinsic(load)
+    return lanes(array, types.intp), generate
 
 
 def shifted(by: int) -> Any:
@@ -143,6 +140,6 @@ def _root(typing_context: Any, value: Any) -> Any:
     return value(value), generate
 
 
-load = _loader(WIDTH)
+load: Any = intrinsic(_load)
 store: Any = intrinsic(_store)
 root: Any = intrinsic(_root)

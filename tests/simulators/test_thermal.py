@@ -3,7 +3,9 @@
 import numpy as np
 from scipy.constants import Boltzmann, mu_0
 
-from simulators.llg import SEGMENTS, SHOTS, WIDTH, Drive, advance, film_of, magnetisation, tile_at_rest, wiring_of
+from simulators.film import SEGMENTS, SHOTS, film_of, wiring_of
+from simulators.lanes import WIDTH
+from simulators.llg import Drive, advance, magnetisation, tile_at_rest
 from simulators.llg_ring import LLGRing
 from simulators.strip import Strip
 from simulators.thermal import thermal_deviation, thermal_field
