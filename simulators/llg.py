@@ -34,7 +34,16 @@ from simulators.film import (
     in_rows,
     wiring_of,
 )
-from simulators.lanes import WIDTH, load, root, rotated, shifted, store
+from simulators.lanes import (
+    WIDTH,
+    flush_subnormals,
+    load,
+    restore_subnormals,
+    root,
+    rotated,
+    shifted,
+    store,
+)
 from simulators.strip import Loop, Strip
 
 ROW = 3 * WIDTH
@@ -172,6 +181,8 @@ def advance(film: Film, wiring: Wiring, tile: Tile, drive: Drive, thermal: Any) 
         or m.size != (rows + 2) * ROW
     ):
         raise ValueError("drive, trace or state is too short for the number of steps")
+    # A ring that goes quiet fades into subnormal numbers.
+    control = flush_subnormals()
     number = m.dtype.type
     sixth, third, half, one, none = number(1 / 6), number(1 / 3), number(0.5), number(1), number(0)
     in_phase, quadrature = load(drive.in_phase, 0), load(drive.quadrature, 0)
@@ -201,6 +212,7 @@ def advance(film: Film, wiring: Wiring, tile: Tile, drive: Drive, thermal: Any) 
             at = (wiring.pickup_rows[i] + 1) * ROW + wiring.component * WIDTH
             pickup = pickup + load(wiring.pickup_share, i * WIDTH) * load(m, at)
         store(trace, (sample + 1) * WIDTH, _over_segments(pickup))
+    restore_subnormals(control)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
