@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.special import ellipe, ellipk
 
-from simulators.lanes import WIDTH, load, root, store
+from simulators.lanes import WIDTH, flush_subnormals, load, restore_subnormals, root, store
 
 PAIR = 2 * WIDTH
 """Numbers that one complex value of all shots takes in a flat array."""
@@ -24,10 +24,6 @@ INPUTS = 3
 
 TERMS = 8
 """Coefficients of the nonlinear source at a point, see `simulators.envelope.source_terms`."""
-
-
-_FLOOR = 1e-5
-"""Envelopes below its rounding error, 1e-12, are none."""
 
 
 class Stepper(NamedTuple):
@@ -95,6 +91,8 @@ def run(
     # Lanes are loaded and stored without bounds checks.
     if turns.size < 2 * steps + 2 or out.size < steps // model.window_steps * PAIR or steepness.size < WIDTH:
         raise ValueError("the arrays are too short for the number of steps")
+    # A ring that goes quiet fades into subnormal numbers.
+    control = flush_subnormals()
     number = np.float32
     half, sixth, none = number(0.5), number(1 / 6), number(0)
     window_share = number(1.0 / model.window_steps)
@@ -206,18 +204,16 @@ def run(
         end_r, end_i = drive_r + next_r, drive_i + next_i
         back_r, back_i = next_r, next_i
         _propagate(model.propagator, after, before)
+    restore_subnormals(control)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _propagate(propagator: NDArray[np.float32], old: NDArray[np.float32], new: NDArray[np.float32]) -> None:
     """Product of the propagator with states and inputs; `new` has a row of zeros before the states."""
     columns = old.size // PAIR
-    # Sums start from here and not from zero, so that what is far below ends: a ring that goes quiet would otherwise
-    # fade into subnormal numbers, which are computed a hundred times slower.
-    floor = np.float32(_FLOOR)
-    begin = floor + np.float32(0) * load(old, 0)
+    none = np.float32(0) * load(old, 0)
     for block in range(propagator.size // (2 * ROWS * columns)):
-        r0 = i0 = r1 = i1 = r2 = i2 = r3 = i3 = begin
+        r0 = i0 = r1 = i1 = r2 = i2 = r3 = i3 = none
         for j in range(columns):
             p = (block * columns + j) * 2 * ROWS
             x_r, x_i = load(old, j * PAIR), load(old, j * PAIR + WIDTH)
@@ -230,11 +226,11 @@ def _propagate(propagator: NDArray[np.float32], old: NDArray[np.float32], new: N
             r3 = r3 + propagator[p + 6] * x_r - propagator[p + 7] * x_i
             i3 = i3 + propagator[p + 6] * x_i + propagator[p + 7] * x_r
         at = (block * ROWS + 1) * PAIR
-        store(new, at, r0 - floor)
-        store(new, at + WIDTH, i0 - floor)
-        store(new, at + PAIR, r1 - floor)
-        store(new, at + PAIR + WIDTH, i1 - floor)
-        store(new, at + 2 * PAIR, r2 - floor)
-        store(new, at + 2 * PAIR + WIDTH, i2 - floor)
-        store(new, at + 3 * PAIR, r3 - floor)
-        store(new, at + 3 * PAIR + WIDTH, i3 - floor)
+        store(new, at, r0)
+        store(new, at + WIDTH, i0)
+        store(new, at + PAIR, r1)
+        store(new, at + PAIR + WIDTH, i1)
+        store(new, at + 2 * PAIR, r2)
+        store(new, at + 2 * PAIR + WIDTH, i2)
+        store(new, at + 3 * PAIR, r3)
+        store(new, at + 3 * PAIR + WIDTH, i3)
