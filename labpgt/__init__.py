@@ -7,13 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labpgt.characterisation.reader import Characterisation
     from labpgt.config import Config, load_config
-    from labpgt.device import Device, Differentiable, Reservoir, Seekable, Setting
+    from labpgt.device import Device, Differentiable, Reservoir, Seekable, Setting, Tunable
     from labpgt.replay import ReplayReservoir
     from labpgt.session import Session, SessionWriter
     from labpgt.training import Trainer
 
 _HOMES = {
+    "Characterisation": "labpgt.characterisation.reader",
     "Config": "labpgt.config",
     "Device": "labpgt.device",
     "Differentiable": "labpgt.device",
@@ -24,10 +26,12 @@ _HOMES = {
     "SessionWriter": "labpgt.session",
     "Setting": "labpgt.device",
     "Trainer": "labpgt.training",
+    "Tunable": "labpgt.device",
     "load_config": "labpgt.config",
 }
 
 __all__ = [
+    "Characterisation",
     "Config",
     "Device",
     "Differentiable",
@@ -38,6 +42,7 @@ __all__ = [
     "SessionWriter",
     "Setting",
     "Trainer",
+    "Tunable",
     "load_config",
 ]
 

@@ -21,6 +21,7 @@ class Draw(IntEnum):
     DEVICE = 7
     NOISE = 8
     THERMAL = 9
+    CHARACTERISATION = 10
 
 
 def generator(seed: int, count: int, purpose: Draw) -> np.random.Generator:

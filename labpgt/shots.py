@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,43 @@ def device_errors(doing: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise DeviceFault(f"{doing} failed: {type(error).__name__}: {error}") from error
+
+
+def float32_limits(reservoir: Reservoir) -> tuple[np.float32, np.float32]:
+    """Return the lowest and the highest drive that float32 holds and the reservoir accepts.
+
+    Rounding to float32 may step over a limit that float32 cannot hold: then the nearest value inside is the limit.
+    """
+    low, high = (np.float32(limit) for limit in reservoir.drive_limits)
+    # Compared as Python floats, for numpy would round the limit to float32 first.
+    if float(low) < reservoir.drive_limits[0]:
+        low = np.nextafter(low, np.float32(np.inf))
+    if float(high) > reservoir.drive_limits[1]:
+        high = np.nextafter(high, np.float32(-np.inf))
+    return low, high
+
+
+def checked_responses(
+    reservoir: Reservoir, first: int, responses: NDArray[Any], expected: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """Return what came back as float32; `DeviceFault` when it has another shape or is not finite.
+
+    `first` is the number of the first of these shots.
+    """
+    name = reservoir.name
+    if responses.shape != expected:
+        raise DeviceFault(
+            f"{name}: shot {first} came back with shape {responses.shape}, expected {expected} "
+            "(shots, symbols, nodes); check the device's trigger and trace length"
+        )
+    rounded: NDArray[np.float32] = responses.astype(np.float32)
+    if not np.isfinite(rounded).all():
+        bad = int(np.argwhere(~np.isfinite(rounded).all(axis=(1, 2)))[0, 0])
+        raise DeviceFault(
+            f"{name}: shot {first + bad} came back with a value that is not finite (NaN or overflow); "
+            "check the analyser's range and the ring's gain"
+        )
+    return rounded
 
 
 class TakingStopped(Exception):
@@ -54,11 +92,7 @@ class ShotTaker:
         self._batch = device_batch
         self._dtype = shot_dtype(symbols, reservoir.n_nodes)
         self._seek = reservoir.seek if isinstance(reservoir, Seekable) else None
-        low, high = (np.float32(limit) for limit in reservoir.drive_limits)
-        # Rounding to float32 may step over a limit that float32 cannot hold: clip to the nearest value inside. Compared
-        # as Python floats, for numpy would round the limit to float32 first.
-        self._low = low if float(low) >= reservoir.drive_limits[0] else np.nextafter(low, np.float32(np.inf))
-        self._high = high if float(high) <= reservoir.drive_limits[1] else np.nextafter(high, np.float32(-np.inf))
+        self._low, self._high = float32_limits(reservoir)
 
     def take(
         self,
@@ -125,18 +159,7 @@ class ShotTaker:
         duration = time.perf_counter() - clock
         self.device_s += duration
         expected = (len(rows), self.symbols, self.reservoir.n_nodes)
-        if responses.shape != expected:
-            raise DeviceFault(
-                f"{name}: shot {self.index} came back with shape {responses.shape}, expected {expected} "
-                "(shots, symbols, nodes); check the device's trigger and trace length"
-            )
-        rows["response"] = responses
-        if not np.isfinite(rows["response"]).all():
-            bad = int(np.argwhere(~np.isfinite(rows["response"]).all(axis=(1, 2)))[0, 0])
-            raise DeviceFault(
-                f"{name}: shot {self.index + bad} came back with a value that is not finite (NaN or overflow); "
-                "check the analyser's range and the ring's gain"
-            )
+        rows["response"] = checked_responses(self.reservoir, self.index, responses, expected)
         rows["time"] = began
         rows["duration"] = duration / len(rows)
         self.index += len(rows)

@@ -1,16 +1,30 @@
 """What a session holds, in words and as one object."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from labpgt.characterisation.reader import Characterisation
 from labpgt.events import EPOCH_DTYPE, Purpose
 from labpgt.session import Session
+from labpgt.session.recorded import definition_of
+from procedures.characterize import report as characterize_report
 from procedures.console import epoch_line, measured_lines, print_summary
 from procedures.text import printable
 
 _KNOWN = frozenset(Purpose)
+
+
+def described(path: Path) -> tuple[dict[str, Any], Callable[[Console, dict[str, Any]], None]]:
+    """Return what a file holds, whichever kind it is, and what prints that. Raises `InputError`, `StorageFault`."""
+    if definition_of(path) == Characterisation.definition:
+        with Characterisation(path) as recorded:
+            return characterize_report.describe(recorded), characterize_report.print_description
+    with Session(path) as session:
+        return describe(session), print_description
 
 
 def describe(session: Session) -> dict[str, Any]:

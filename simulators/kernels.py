@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from simulators import llg, ring
+from simulators import envelope_kernel, llg, ring
 
 _LOG = logging.getLogger("labpgt.simulators")
 
@@ -44,13 +44,18 @@ def make_ready(call: Callable[[], object], name: str) -> None:
 
 
 def _misses() -> int:
-    return sum(f.stats.cache_misses.total() for f in (ring.run, llg.advance))
+    return sum(f.stats.cache_misses.total() for f in (ring.run, llg.advance, envelope_kernel.run))
 
 
 def _index() -> list[Path]:
-    return [entry for name in ("ring.*.nbi", "llg.*.nbi") for entry in cache_folder().glob(name)]
+    return [
+        entry for name in ("ring.*.nbi", "llg.*.nbi", "envelope_kernel.*.nbi") for entry in cache_folder().glob(name)
+    ]
 
 
 def _stale() -> list[Path]:
-    source = max(Path(__file__).with_name(name).stat().st_mtime for name in ("ring.py", "llg.py", "lanes.py"))
+    source = max(
+        Path(__file__).with_name(name).stat().st_mtime
+        for name in ("ring.py", "llg.py", "envelope_kernel.py", "film.py", "lanes.py")
+    )
     return [entry for entry in _index() if entry.stat().st_mtime < source]

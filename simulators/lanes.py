@@ -6,11 +6,14 @@ Every lane runs the same instructions, so what a shot does cannot depend on its 
 Inside a jitted function, on flat C-contiguous float arrays: `load(array, index)` and `store(array, index, lanes)`.
 `+ - * /` work between lanes, and between lanes and a scalar of the same precision; `root(lanes)` is the square root.
 `shifted(by)` and `rotated(by)` make functions that move every number up by so many lanes: the first fills with zeros.
+`before = flush_subnormals()` has numbers below the normal range (1e-38 in single precision), with which processors of
+the x86 kind are a hundred times slower, computed as zero in this thread until `restore_subnormals(before)`.
 
 numba's cache on disk watches the file of the jitted function, not this one: after an edit here, touch its callers.
 """
 
 import operator
+import platform
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
@@ -87,17 +90,14 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any
     return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
 
 
-def _loader(count: int) -> Any:
-    def load(typing_context: Any, array: Any, index: Any) -> Any:
-        lanes = Lanes(array.dtype, count)
+def _load(typing_context: Any, array: Any, index: Any) -> Any:
+    lanes = Lanes(array.dtype, WIDTH)
 
-        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            address = _address(context, builder, sig.args[0], args[0], args[1], _vector(lanes))
-            return builder.load(address, align=array.dtype.bitwidth // 8)
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        address = _address(context, builder, sig.args[0], args[0], args[1], _vector(lanes))
+        return builder.load(address, align=array.dtype.bitwidth // 8)
 
-        return lanes(array, types.intp), generate
-
-    return intrinsic(load)
+    return lanes(array, types.intp), generate
 
 
 def shifted(by: int) -> Any:
@@ -143,6 +143,49 @@ def _root(typing_context: Any, value: Any) -> Any:
     return value(value), generate
 
 
-load = _loader(WIDTH)
+_FLUSH_TO_ZERO = 0x8040
+"""Bits FTZ and DAZ of the control register MXCSR: numbers below the normal range are computed as zero."""
+
+_X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+
+def _control(builder: Any, instruction: str, value: Any = None) -> Any:
+    """Read, or write, MXCSR."""
+    word = ir.IntType(32)
+    place = cgutils.alloca_once(builder, word)  # type: ignore[no-untyped-call]
+    pointer = builder.bitcast(place, ir.IntType(8).as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()])
+    function = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+        builder.module, kind, f"llvm.x86.sse.{instruction}"
+    )
+    if value is not None:
+        builder.store(value, place)
+    builder.call(function, [pointer])
+    return builder.load(place)
+
+
+def _flush_subnormals(typing_context: Any) -> Any:
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if not _X86:
+            return ir.Constant(ir.IntType(32), 0)
+        before = _control(builder, "stmxcsr")
+        _control(builder, "ldmxcsr", builder.or_(before, ir.Constant(ir.IntType(32), _FLUSH_TO_ZERO)))
+        return before
+
+    return types.int32(), generate
+
+
+def _restore_subnormals(typing_context: Any, before: Any) -> Any:
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if _X86:
+            _control(builder, "ldmxcsr", args[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int32), generate
+
+
+flush_subnormals: Any = intrinsic(_flush_subnormals)
+restore_subnormals: Any = intrinsic(_restore_subnormals)
+load: Any = intrinsic(_load)
 store: Any = intrinsic(_store)
 root: Any = intrinsic(_root)

@@ -10,6 +10,9 @@ from simulators.strip import Strip
 _STABLE = 2.78
 """RK4 follows an undamped oscillation while omega step < 2 sqrt(2); the damped ends take a little."""
 
+_FINEST_PERIOD = 0.1
+"""Periods in a step, at most: RK4 turns by 1e-3 too slowly there."""
+
 _RESOLVED = 10
 """Cells in the shortest wave that the solver follows well: central differences are 3 % of k**2 off there."""
 
@@ -56,10 +59,10 @@ def refuse_unphysical(strip: Strip, config: LLGRingConfig, step_s: float) -> Non
             f"device.carrier_hz = {config.carrier_hz:g}: the film carries no wave there, at a bias of {strip.bias_t:g} "
             f"T in {strip.geometry} geometry its band is {low / 1e9:.4g} to {high / 1e9:.4g} GHz"
         )
-    if config.carrier_hz * step_s > 0.25:
+    if config.carrier_hz * step_s > _FINEST_PERIOD:
         raise InputError(
             f"device.carrier_hz = {config.carrier_hz:g}: {1 / (config.carrier_hz * step_s):.2g} steps a period cannot "
-            "follow the carrier; expected four or more"
+            f"follow the carrier; expected {1 / _FINEST_PERIOD:g} or more"
         )
 
 

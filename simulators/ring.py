@@ -13,24 +13,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from simulators.llg import (
-    SEGMENTS,
-    SHOTS,
-    WIDTH,
-    Drive,
-    Film,
-    Precision,
-    Tile,
-    Wiring,
-    advance,
-    aligned,
-    film_of,
-    keep_past,
-    reset,
-    row_count,
-    tile_at_rest,
-    wiring_of,
-)
+from simulators.film import SEGMENTS, SHOTS, Film, Precision, Wiring, aligned, film_of, row_count, wiring_of
+from simulators.lanes import WIDTH
+from simulators.llg import Drive, Tile, advance, keep_past, reset, tile_at_rest
 from simulators.strip import Strip
 
 Thermal = Callable[[int, int], NDArray[Any]]

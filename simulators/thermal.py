@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.constants import Boltzmann
 
 from labpgt.rng import Draw, generator
-from simulators.llg import SEGMENTS, Precision, in_segments
+from simulators.film import SEGMENTS, Precision, in_segments
 from simulators.strip import GYROMAGNETIC_RATIO, Strip
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from labpgt.errors import LabpgtError
 from labpgt.session import Session
-from procedures.cli import _without_nan
+from procedures.commands.common import without_nan
 from procedures.replay import replay_session
 from procedures.resume import resume
 from procedures.show import describe, print_description
@@ -92,7 +92,7 @@ def ask(path: Path, staged: Staged = lambda stage: None) -> Answers:
 def _shown(session: Session) -> dict[str, Any]:
     description = describe(session)
     print_description(Console(file=io.StringIO()), description)
-    shown: dict[str, Any] = _without_nan(description)
+    shown: dict[str, Any] = without_nan(description)
     return shown
 
 

@@ -12,19 +12,9 @@ from scipy.optimize import curve_fit, least_squares
 
 from simulators.dipolar import demagnetising_factor, exponential_sum
 from simulators.fields import UNIT, Dipolar, Term, total_energy, total_field
+from simulators.film import SHOTS, Precision, film_of, wiring_of
 from simulators.lanes import WIDTH
-from simulators.llg import (
-    SHOTS,
-    Drive,
-    Precision,
-    advance,
-    film_of,
-    magnetisation,
-    record,
-    set_magnetisation,
-    tile_at_rest,
-    wiring_of,
-)
+from simulators.llg import Drive, advance, magnetisation, record, set_magnetisation, tile_at_rest
 from simulators.strip import GYROMAGNETIC_RATIO, Loop, Strip
 from simulators.thermal import thermal_deviation, thermal_field
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulators.llg import SHOTS, Precision
+from simulators.film import SHOTS, Precision
 from simulators.llg_ring import LLGRing
 from simulators.ring import RingSolver, Shots, Symbol
 from simulators.strip import Loop, Strip

@@ -27,14 +27,12 @@ _LONGEST_NAME = 255
 _SAME_FILE = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
 
 
-def check_creatable(path: Path) -> None:
-    """Raise `InputError` when a new file cannot be made there."""
+def check_creatable(path: Path, todo: str = "choose another --out, or go on with it: labpgt resume") -> None:
+    """Raise `InputError` when a new file cannot be made there; `todo` is for a file that is there already."""
     folder = path.parent
     try:
         if path.is_symlink() or path.exists():
-            raise InputError(
-                f"session file {path} exists already; choose another --out, or go on with it: labpgt resume"
-            )
+            raise InputError(f"session file {path} exists already; {todo}")
         # What is missing is made when the run starts: input that is refused meanwhile leaves nothing behind.
         while not folder.exists():
             folder = folder.parent

@@ -1,16 +1,15 @@
 """Creates every group, dataset and attribute of a session file; none can be added once others read it (SWMR)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import h5py
 import numpy as np
 
-from labpgt.device import Setting
 from labpgt.events import EPOCH_DTYPE, RESULTS, STEP_DTYPE, RunStarted, Status, shot_dtype
 from labpgt.session import schema
 from labpgt.session.checksum import CRC_DTYPE, lengths_crc, raw, stored_dtype, table_key, units, values_crc
 from labpgt.session.constants import Resumption
+from labpgt.session.nodes import make_group, make_setting, make_table, make_text, make_texts
 
 
 def lay_out(
@@ -33,34 +32,34 @@ def lay_out(
         h5py_version=provenance["h5py"],
         HDF5_Version=provenance["libhdf5"],
     )
-    _group(file, schema.ENTRY, "NXentry", default=schema.LEARNING_CURVE.removeprefix(f"{schema.ENTRY}/"))
+    make_group(file, schema.ENTRY, "NXentry", default=schema.LEARNING_CURVE.removeprefix(f"{schema.ENTRY}/"))
     file[schema.VERSION] = np.int64(schema.SCHEMA_VERSION)
-    _text(file, schema.RUN_ID, run_id)
-    _text(file, schema.DEFINITION, schema.DEFINITION_NAME)
-    _text(file, schema.TITLE, f"Training through {started.device}")
-    _text(file, schema.CONFIGURATION, started.config_toml)
-    _text(file, schema.STATUS, Status.RUNNING, schema.STATUS_BYTES)
-    _text(file, schema.REASON, "", schema.REASON_BYTES)
-    _text(file, schema.START_TIME, schema.iso_time(started.time), schema.TIME_BYTES)
-    _text(file, schema.END_TIME, "", schema.TIME_BYTES)
-    _text(file, schema.PARAMETERS_SHA256, "", schema.SHA256_BYTES)
+    make_text(file, schema.RUN_ID, run_id)
+    make_text(file, schema.DEFINITION, schema.DEFINITION_NAME)
+    make_text(file, schema.TITLE, f"Training through {started.device}")
+    make_text(file, schema.CONFIGURATION, started.config_toml)
+    make_text(file, schema.STATUS, Status.RUNNING, schema.STATUS_BYTES)
+    make_text(file, schema.REASON, "", schema.REASON_BYTES)
+    make_text(file, schema.START_TIME, schema.iso_time(started.time), schema.TIME_BYTES)
+    make_text(file, schema.END_TIME, "", schema.TIME_BYTES)
+    make_text(file, schema.PARAMETERS_SHA256, "", schema.SHA256_BYTES)
 
-    _texts(file, schema.PROVENANCE, provenance)
+    make_texts(file, schema.PROVENANCE, provenance)
     _task(file, started)
     _instrument(file, started)
-    _group(file, schema.RESUMPTIONS, "NXcollection")
+    make_group(file, schema.RESUMPTIONS, "NXcollection")
     for number, resumption in enumerate(resumptions, 1):
         _resumption(file, f"{schema.RESUMPTIONS}/{number:04}", resumption)
 
     for path, dtype in table_dtypes(started.symbols, started.nodes).items():
-        _table(file, path, stored_dtype(dtype))
-    _group(file, schema.RESULTS, "NXcollection")
+        make_table(file, path, stored_dtype(dtype))
+    make_group(file, schema.RESULTS, "NXcollection")
     for name, description in RESULTS.items():
         file[f"{schema.RESULTS}/{name}"] = np.nan
         file[f"{schema.RESULTS}/{name}"].attrs["description"] = description
     _checkpoints(file, started)
     _learning_curve(file)
-    _group(file, schema.CHECKSUMS, "NXcollection")
+    make_group(file, schema.CHECKSUMS, "NXcollection")
     file[schema.LENGTHS_CRC] = CRC_DTYPE.type(lengths_crc({}, table_key(run_id, schema.LENGTHS_CRC)))
     for path, values in (
         (schema.CONSTANTS_CRC, _constants(file)),
@@ -116,29 +115,29 @@ def _constants(file: h5py.File) -> list[str]:
 
 
 def _checkpoints(file: h5py.File, started: RunStarted) -> None:
-    _group(file, schema.CHECKPOINTS, "NXcollection")
+    make_group(file, schema.CHECKPOINTS, "NXcollection")
     # Written out now, zeros and all: an overwrite then needs no new space on a disk that fills up.
     file[schema.CHECKPOINT_PARAMETERS] = np.zeros((2, started.parameters), np.float32)
     file[schema.CHECKPOINT_CURSOR] = np.zeros(2, schema.CURSOR_DTYPE)
-    _group(file, schema.CHECKPOINT_STATE, "NXcollection")
+    make_group(file, schema.CHECKPOINT_STATE, "NXcollection")
     for name, array in started.state.items():
         file[f"{schema.CHECKPOINT_STATE}/{name}"] = np.zeros((2, *array.shape), array.dtype)
 
 
 def _resumption(file: h5py.File, path: str, resumption: Resumption) -> None:
-    _group(file, path, "NXcollection")
-    _text(file, f"{path}/time", resumption.time)
+    make_group(file, path, "NXcollection")
+    make_text(file, f"{path}/time", resumption.time)
     file[f"{path}/shot"] = np.int64(resumption.shot)
-    _text(file, f"{path}/status", resumption.status)
-    _text(file, f"{path}/reason", resumption.reason)
-    _texts(file, f"{path}/provenance", resumption.provenance)
-    settings = _group(file, f"{path}/settings", "NXcollection")
+    make_text(file, f"{path}/status", resumption.status)
+    make_text(file, f"{path}/reason", resumption.reason)
+    make_texts(file, f"{path}/provenance", resumption.provenance)
+    settings = make_group(file, f"{path}/settings", "NXcollection")
     for name, setting in resumption.settings.items():
-        _setting(settings, name, setting)
+        make_setting(settings, name, setting)
 
 
 def _task(file: h5py.File, started: RunStarted) -> None:
-    _group(file, schema.TASK, "NXcollection")
+    make_group(file, schema.TASK, "NXcollection")
     file[schema.TRAINING_SAMPLES] = np.int64(started.training_samples)
     file[schema.PLANNED_SHOTS] = np.int64(started.planned_shots)
     file[schema.TEST_SAMPLES] = np.int64(started.test_samples)
@@ -148,62 +147,26 @@ def _task(file: h5py.File, started: RunStarted) -> None:
 
 
 def _instrument(file: h5py.File, started: RunStarted) -> None:
-    _group(file, schema.INSTRUMENT, "NXinstrument")
-    _text(file, schema.DEVICE, started.device)
+    make_group(file, schema.INSTRUMENT, "NXinstrument")
+    make_text(file, schema.DEVICE, started.device)
     file[schema.N_NODES] = np.int64(started.nodes)
     file[schema.SYMBOLS] = np.int64(started.symbols)
     file[schema.DRIVE_LIMITS] = np.array(started.drive_limits, np.float64)
-    _group(file, schema.SETTINGS, "NXcollection")
+    make_group(file, schema.SETTINGS, "NXcollection")
     for name, setting in started.settings.items():
-        _setting(file[schema.SETTINGS], name, setting)
-
-
-def _setting(group: h5py.Group, name: str, setting: Setting) -> None:
-    if "/" in name or name in ("", "."):
-        raise ValueError(
-            f"the device's setting {name!r} cannot be the name of a dataset; "
-            "give it a name without '/' in the device's settings()"
-        )
-    if isinstance(setting.value, str):
-        _text(group, name, setting.value)
-    else:
-        group[name] = setting.value
-    unit = schema.encode(setting.unit)
-    # Not as the variable-length text that h5py would make of it: HDF5 keeps those without any checksum.
-    group[name].attrs.create("units", unit, dtype=schema.text_dtype(len(unit)))
+        make_setting(file[schema.SETTINGS], name, setting)
 
 
 def _learning_curve(file: h5py.File) -> None:
     signal, *others = (name for name in schema.CURVE if name != "shots")
-    curve = _group(
+    curve = make_group(
         file, schema.LEARNING_CURVE, "NXdata", signal=signal, auxiliary_signals=others, axes=["shots"], shots_indices=0
     )
     curve["title"] = "Learning curve"
     for name, label in schema.CURVE.items():
-        _table(curve, name, EPOCH_DTYPE[name])
+        make_table(curve, name, EPOCH_DTYPE[name])
         curve[name].attrs.update(long_name=label, units="")
     # What xarray and netCDF know an axis by.
     curve["shots"].make_scale("shots")
     for name in (signal, *others):
         curve[name].dims[0].attach_scale(curve["shots"])
-
-
-def _group(parent: h5py.Group, name: str, nx_class: str, **attributes: Any) -> h5py.Group:
-    group = parent.create_group(name)
-    group.attrs.update(NX_class=nx_class, **attributes)
-    return group
-
-
-def _texts(file: h5py.File, path: str, texts: Mapping[str, str]) -> None:
-    group = _group(file, path, "NXcollection")
-    for name, text in texts.items():
-        _text(group, name, text)
-
-
-def _text(parent: h5py.Group, name: str, text: str, length: int | None = None) -> None:
-    data = schema.encode(text, length)
-    parent.create_dataset(name, data=data, dtype=schema.text_dtype(length or len(data)))
-
-
-def _table(parent: h5py.Group, name: str, dtype: np.dtype[Any]) -> None:
-    parent.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(schema.chunk_rows(dtype),))

@@ -20,6 +20,7 @@ CHECKSUMS_SINCE = 2
 
 CREATOR = "labpgt"
 DEFINITION_NAME = "labpgt_session"
+CHARACTERISATION_NAME = "labpgt_characterisation"
 LIBVER = ("v110", "latest")
 """SWMR needs the format of HDF5 1.10. Nothing newer is used, so viewers built on older libraries can read it too."""
 

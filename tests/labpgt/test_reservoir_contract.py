@@ -14,6 +14,7 @@ from labpgt.errors import DeviceFault, InputError
 from labpgt.replay import RecordingEnded, ReplayMismatch, ReplayReservoir
 from labpgt.session import Session
 from simulators.echo_state import EchoStateRing
+from simulators.envelope_ring import EnvelopeRing
 from simulators.llg_ring import LLGRing
 from tests.faults import Faulty
 from tests.runs import configured, record
@@ -34,12 +35,14 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["llg-ring", "echo-state-ring", "noisy-echo-state-ring", "replay", "faulty"])
+@pytest.fixture(params=["llg-ring", "envelope-ring", "echo-state-ring", "noisy-echo-state-ring", "replay", "faulty"])
 def case(request: pytest.FixtureRequest) -> Case:
     signed = np.random.default_rng(0).uniform(-1, 1, (SHOTS, 3))
     match request.param:
         case "llg-ring":
             return Case(lambda: LLGRing(n_nodes=2, symbol_s=1e-9, threads=2), np.abs(signed))
+        case "envelope-ring":
+            return Case(lambda: EnvelopeRing(n_nodes=2, symbol_s=1e-9, threads=2), np.abs(signed))
         case "echo-state-ring":
             return Case(lambda: EchoStateRing(n_nodes=4, ring_nodes=6), signed)
         case "noisy-echo-state-ring":
@@ -192,7 +195,7 @@ def test_settings_are_plain_values_with_units(case: Case) -> None:
     device.close()
 
 
-@pytest.mark.parametrize("device", [EchoStateRing, LLGRing])
+@pytest.mark.parametrize("device", [EchoStateRing, LLGRing, EnvelopeRing])
 def test_an_unknown_setting_is_refused_with_the_nearest(device: type) -> None:
     with pytest.raises(InputError, match=r'device\.nodes: unknown key\. Did you mean "n_nodes"\?'):
         device(nodes=3)

@@ -10,8 +10,9 @@ from scipy.interpolate import CubicSpline
 
 from simulators.dipolar import demagnetising_factor
 from simulators.fields import Antenna, total_field
+from simulators.film import film_of, wiring_of
 from simulators.lanes import WIDTH
-from simulators.llg import Drive, advance, film_of, record, tile_at_rest, wiring_of
+from simulators.llg import Drive, advance, record, tile_at_rest
 from simulators.strip import GYROMAGNETIC_RATIO, Geometry, Loop, Strip
 from tests.experiments import (
     OPEN,

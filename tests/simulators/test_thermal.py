@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.constants import Boltzmann
 
-from simulators.llg import SEGMENTS
+from simulators.film import SEGMENTS
 from simulators.llg_ring import LLGRing
 from simulators.strip import Strip
 from simulators.thermal import thermal_deviation, thermal_field

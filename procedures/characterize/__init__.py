@@ -1,0 +1,1 @@
+"""What a device is like: taking the measures, showing them, drawing them."""
