@@ -38,6 +38,12 @@ def dispersion_hz(strip: Strip, wavenumbers: NDArray[np.float64]) -> NDArray[np.
 
 
 @lru_cache(maxsize=64)
+def kittel_hz(strip: Strip) -> float:
+    """Return the frequency in Hz of the uniform mode of the endless film (C. Kittel, Phys. Rev. 73, 155 (1948))."""
+    return float(dispersion_hz(strip, np.zeros(1))[0])
+
+
+@lru_cache(maxsize=64)
 def band_hz(strip: Strip) -> tuple[float, float]:
     """Return the lowest and the highest frequency of a wave in the film, in Hz; NaN if it is not saturated."""
     shortest = np.pi / strip.cell_m

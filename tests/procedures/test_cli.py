@@ -47,7 +47,8 @@ TRAIN = {
     "--set trainin.epochs=1": r'trainin: unknown section. Did you mean "training"? Valid: task, network, device',
     "--set epochs=1": "epochs: stands in no section. Write training.epochs.",
     "{inputs}/unknown.toml": "unknown.toml cannot be used:\ntraining.learnin_rate: unknown key",
-    "--device echo-sate-ring": 'no such device. Did you mean "echo-state-ring"? Registered: echo-state-ring, envelope-ring, llg-ring',
+    "--device echo-sate-ring": 'no such device. Did you mean "echo-state-ring"? '
+    "Registered: echo-state-ring, envelope-ring, llg-ring",
     "--device tests.faults:Nope": 'device.name = "tests.faults:Nope": cannot be imported (module',
     "--device no_such_module:Ring": "No module named 'no_such_module'",
     "--device tests.runs:SMALL": "Expected a class that takes these as keyword arguments",
