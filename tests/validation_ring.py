@@ -67,8 +67,8 @@ def order(run: Run) -> Section:
         "the delays are no multiple of any step. Order: log₂ of the ratio of errors from one step to its half.",
         table(("ring", *(f"NRMSE at {s * 1e12:g} ps" for s in steps), "order"), rows),
         picture("order", "Error of the closed ring over the step"),
-        "A strong drive turns the magnetisation far, and terms of higher order are still felt at 10 ps: there the order "
-        "is not yet even from step to step. The verdicts take the slope of a line through all steps.",
+        "A strong drive turns the magnetisation far, and terms of higher order are still felt at 10 ps: there the "
+        "order is not yet even from step to step. The verdicts take the slope of a line through all steps.",
     ]
     verdicts = [Verdict(f"order over all steps: {name}", order, 3.9, True) for name, order in fitted.items()]
     return Section(parts, verdicts)

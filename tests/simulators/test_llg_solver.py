@@ -78,7 +78,7 @@ def test_ring_agrees_with_an_independent_integrator_that_sums_over_all_pairs_of_
     # Short enough for a dense sum, long enough for two rounds of a strong, saturating signal.
     strip = Strip(cells=40, absorber_cells=8, antenna_distance_m=1.2e-6)
     loop = Loop(delay_s=0.613e-9, gain=0.1, saturation=5e-3)
-    reference = integrated(strip, loop, 10e-12, 5e-9, 2e-2, 3.2e9)
+    reference = integrated(strip, loop, 5e-12, 5e-9, 2e-2, 3.2e9)[::2]
     ours = pickup(strip, loop, 10e-12, carrier(10e-12, 5e-9, 2e-2, 3.2e9))[:, 0]
     assert np.abs(reference).max() > 0.05
     assert nrmse(ours, reference) < 2e-4
