@@ -46,7 +46,7 @@ MAX_MEMORY: Mapping[str, Any] = MappingProxyType(
 )
 """The longest memory found: short pulses at a resonance of a loop with a longer delay.
 
-STM 7.10 ± 0.04, PC 0.083 ± 0.003; in the reference tier (seed 0) 7.08 and 0.081. The echoes of a pulse must come back
+STM 7.10 ± 0.04, PC 0.083 ± 0.002; in the reference tier (seed 0) 7.08 and 0.081. The echoes of a pulse must come back
 in phase, and the carrier is 1.5 MHz from the frequency of auto-oscillation: 1 MHz off it STM is 6.8 to 7.0, but at a
 delay of 2.95 or 3.05 ns (a sixth of a period away) 2.6 to 3.0. With 10 nodes it is 6.4, at a noise of 1e-3 7.9. The
 best of Watt, Kostylev and Ustinov, J. Appl. Phys. 129, 044902 (2021), was 4.68.
