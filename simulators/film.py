@@ -22,7 +22,7 @@ SHOTS = 4
 SEGMENTS = WIDTH // SHOTS
 """Pieces of the strip solved side by side."""
 
-TERMS = 4
+TERMS = 5
 """Exponentials in the dipolar field."""
 
 Precision = type[np.float32] | type[np.float64]

@@ -5,7 +5,7 @@ With m the magnetisation and h the field, both in units of the saturation magnet
     dm/dt = gamma mu0 Ms / (1 + alpha**2) * w x m,    w = h + alpha m x h
 
 (Gilbert, IEEE Trans. Magn. 40, 3443 (2004), solved for dm/dt), by classical Runge-Kutta steps. The field is the sum of
-the terms in `simulators.fields`, in one pass; the dipolar sum is a forward and a backward recursion for each of four
+the terms in `simulators.fields`, in one pass; the dipolar sum is a forward and a backward recursion for each of five
 exponentials (`simulators.dipolar`), O(cells).
 
 A register (`simulators.lanes`) holds `SHOTS` shots side by side, each cut into `SEGMENTS` pieces of the strip. So a
@@ -266,43 +266,44 @@ def _back(film: Film, wiring: Wiring, tile: Tile, m: NDArray[Any], antenna: Any)
     On entry `tile.sums` are what the backward recursion needs of each segment, on exit what the forward one needs.
     """
     far, sums = tile.far, tile.sums
-    r0, r1, r2, r3 = film.rates
-    w0, w1, w2, w3 = film.weights
+    r0, r1, r2, r3, r4 = film.rates
+    w0, w1, w2, w3, w4 = film.weights
     bias_x, bias_z, _ = film.bias
     rows = film.powers.shape[0]
     fx0, fx1 = _from_right(film, load(sums, 0), 0), _from_right(film, load(sums, WIDTH), 1)
     fx2, fx3 = _from_right(film, load(sums, 2 * WIDTH), 2), _from_right(film, load(sums, 3 * WIDTH), 3)
-    fz0, fz1 = _from_right(film, load(sums, 4 * WIDTH), 0), _from_right(film, load(sums, 5 * WIDTH), 1)
-    fz2, fz3 = _from_right(film, load(sums, 6 * WIDTH), 2), _from_right(film, load(sums, 7 * WIDTH), 3)
-    sx0 = sx1 = sx2 = sx3 = sz0 = sz1 = sz2 = sz3 = m.dtype.type(0) * fx0
+    fx4 = _from_right(film, load(sums, 4 * WIDTH), 4)
+    fz0, fz1 = _from_right(film, load(sums, 5 * WIDTH), 0), _from_right(film, load(sums, 6 * WIDTH), 1)
+    fz2, fz3 = _from_right(film, load(sums, 7 * WIDTH), 2), _from_right(film, load(sums, 8 * WIDTH), 3)
+    fz4 = _from_right(film, load(sums, 9 * WIDTH), 4)
+    sx0 = sx1 = sx2 = sx3 = sx4 = sz0 = sz1 = sz2 = sz3 = sz4 = m.dtype.type(0) * fx0
     for j in range(rows - 1, -1, -1):
         at = (j + 1) * ROW
         mx, mz = load(m, at), load(m, at + WIDTH)
         # Between cells Nzz = -Nxx.
-        store(far, 2 * j * WIDTH, bias_x - w0 * fx0 - w1 * fx1 - w2 * fx2 - w3 * fx3)
-        store(far, (2 * j + 1) * WIDTH, bias_z + w0 * fz0 + w1 * fz1 + w2 * fz2 + w3 * fz3)
-        fx0, fx1, fx2, fx3 = r0 * fx0 + mx, r1 * fx1 + mx, r2 * fx2 + mx, r3 * fx3 + mx
-        fz0, fz1, fz2, fz3 = r0 * fz0 + mz, r1 * fz1 + mz, r2 * fz2 + mz, r3 * fz3 + mz
+        store(far, 2 * j * WIDTH, bias_x - w0 * fx0 - w1 * fx1 - w2 * fx2 - w3 * fx3 - w4 * fx4)
+        store(far, (2 * j + 1) * WIDTH, bias_z + w0 * fz0 + w1 * fz1 + w2 * fz2 + w3 * fz3 + w4 * fz4)
+        fx0, fx1, fx2 = r0 * fx0 + mx, r1 * fx1 + mx, r2 * fx2 + mx
+        fx3, fx4 = r3 * fx3 + mx, r4 * fx4 + mx
+        fz0, fz1, fz2 = r0 * fz0 + mz, r1 * fz1 + mz, r2 * fz2 + mz
+        fz3, fz4 = r3 * fz3 + mz, r4 * fz4 + mz
         p0, p1 = film.powers[rows - 1 - j, 0], film.powers[rows - 1 - j, 1]
         p2, p3 = film.powers[rows - 1 - j, 2], film.powers[rows - 1 - j, 3]
-        sx0, sx1, sx2, sx3 = sx0 + p0 * mx, sx1 + p1 * mx, sx2 + p2 * mx, sx3 + p3 * mx
-        sz0, sz1, sz2, sz3 = sz0 + p0 * mz, sz1 + p1 * mz, sz2 + p2 * mz, sz3 + p3 * mz
-    _store_sums(sums, sx0, sx1, sx2, sx3, sz0, sz1, sz2, sz3)
+        p4 = film.powers[rows - 1 - j, 4]
+        sx0, sx1, sx2 = sx0 + p0 * mx, sx1 + p1 * mx, sx2 + p2 * mx
+        sx3, sx4 = sx3 + p3 * mx, sx4 + p4 * mx
+        sz0, sz1, sz2 = sz0 + p0 * mz, sz1 + p1 * mz, sz2 + p2 * mz
+        sz3, sz4 = sz3 + p3 * mz, sz4 + p4 * mz
+    _store_sums(sums, (sx0, sx1, sx2, sx3, sx4, sz0, sz1, sz2, sz3, sz4))
     for i in range(wiring.input_rows.size):
         at = (2 * wiring.input_rows[i] + wiring.component) * WIDTH
         store(far, at, load(far, at) + load(wiring.input_share, i * WIDTH) * antenna)
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
-def _store_sums(sums: Any, x0: Any, x1: Any, x2: Any, x3: Any, z0: Any, z1: Any, z2: Any, z3: Any) -> None:
-    store(sums, 0, x0)
-    store(sums, WIDTH, x1)
-    store(sums, 2 * WIDTH, x2)
-    store(sums, 3 * WIDTH, x3)
-    store(sums, 4 * WIDTH, z0)
-    store(sums, 5 * WIDTH, z1)
-    store(sums, 6 * WIDTH, z2)
-    store(sums, 7 * WIDTH, z3)
+def _store_sums(sums: NDArray[Any], values: Any) -> None:
+    for p in range(2 * TERMS):
+        store(sums, p * WIDTH, values[p])
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
@@ -325,16 +326,18 @@ def _forth(
     """
     number = m.dtype.type
     base, far, sums = tile.m, tile.far, tile.sums
-    r0, r1, r2, r3 = film.rates
-    w0, w1, w2, w3 = film.weights
+    r0, r1, r2, r3, r4 = film.rates
+    w0, w1, w2, w3, w4 = film.weights
     bias_y = film.bias[2]
     near_x, near_z, near_y = film.near
     own_x, own_z = film.own
     rows = film.powers.shape[0]
     fx0, fx1 = _from_left(film, load(sums, 0), 0), _from_left(film, load(sums, WIDTH), 1)
     fx2, fx3 = _from_left(film, load(sums, 2 * WIDTH), 2), _from_left(film, load(sums, 3 * WIDTH), 3)
-    fz0, fz1 = _from_left(film, load(sums, 4 * WIDTH), 0), _from_left(film, load(sums, 5 * WIDTH), 1)
-    fz2, fz3 = _from_left(film, load(sums, 6 * WIDTH), 2), _from_left(film, load(sums, 7 * WIDTH), 3)
+    fx4 = _from_left(film, load(sums, 4 * WIDTH), 4)
+    fz0, fz1 = _from_left(film, load(sums, 5 * WIDTH), 0), _from_left(film, load(sums, 6 * WIDTH), 1)
+    fz2, fz3 = _from_left(film, load(sums, 7 * WIDTH), 2), _from_left(film, load(sums, 8 * WIDTH), 3)
+    fz4 = _from_left(film, load(sums, 9 * WIDTH), 4)
     at = rows * ROW
     left_x, left_z, left_y = _left(load(m, at)), _left(load(m, at + WIDTH)), _left(load(m, at + 2 * WIDTH))
     # Beyond the last row is the first of the next segment.
@@ -342,12 +345,12 @@ def _forth(
     store(m, at + ROW + WIDTH, _right(load(m, ROW + WIDTH)))
     store(m, at + ROW + 2 * WIDTH, _right(load(m, ROW + 2 * WIDTH)))
     mx, mz, my = load(m, ROW), load(m, ROW + WIDTH), load(m, ROW + 2 * WIDTH)
-    sx0 = sx1 = sx2 = sx3 = sz0 = sz1 = sz2 = sz3 = number(0) * mx
+    sx0 = sx1 = sx2 = sx3 = sx4 = sz0 = sz1 = sz2 = sz3 = sz4 = number(0) * mx
     for j in range(rows):
         at = (j + 1) * ROW
         right_x, right_z, right_y = load(m, at + ROW), load(m, at + ROW + WIDTH), load(m, at + ROW + 2 * WIDTH)
-        hx = load(far, 2 * j * WIDTH) - w0 * fx0 - w1 * fx1 - w2 * fx2 - w3 * fx3
-        hz = load(far, (2 * j + 1) * WIDTH) + w0 * fz0 + w1 * fz1 + w2 * fz2 + w3 * fz3
+        hx = load(far, 2 * j * WIDTH) - w0 * fx0 - w1 * fx1 - w2 * fx2 - w3 * fx3 - w4 * fx4
+        hz = load(far, (2 * j + 1) * WIDTH) + w0 * fz0 + w1 * fz1 + w2 * fz2 + w3 * fz3 + w4 * fz4
         hx = hx + near_x * (left_x + right_x) + own_x * mx
         hz = hz + near_z * (left_z + right_z) + own_z * mz
         hy = bias_y + near_y * (left_y + right_y)
@@ -380,14 +383,19 @@ def _forth(
             store(tile.stage, at, new_x)
             store(tile.stage, at + WIDTH, new_z)
             store(tile.stage, at + 2 * WIDTH, load(base, at + 2 * WIDTH) + step * ky)
-        p0, p1, p2, p3 = film.powers[j, 0], film.powers[j, 1], film.powers[j, 2], film.powers[j, 3]
-        sx0, sx1, sx2, sx3 = sx0 + p0 * new_x, sx1 + p1 * new_x, sx2 + p2 * new_x, sx3 + p3 * new_x
-        sz0, sz1, sz2, sz3 = sz0 + p0 * new_z, sz1 + p1 * new_z, sz2 + p2 * new_z, sz3 + p3 * new_z
-        fx0, fx1, fx2, fx3 = r0 * fx0 + mx, r1 * fx1 + mx, r2 * fx2 + mx, r3 * fx3 + mx
-        fz0, fz1, fz2, fz3 = r0 * fz0 + mz, r1 * fz1 + mz, r2 * fz2 + mz, r3 * fz3 + mz
+        p0, p1, p2 = film.powers[j, 0], film.powers[j, 1], film.powers[j, 2]
+        p3, p4 = film.powers[j, 3], film.powers[j, 4]
+        sx0, sx1, sx2 = sx0 + p0 * new_x, sx1 + p1 * new_x, sx2 + p2 * new_x
+        sx3, sx4 = sx3 + p3 * new_x, sx4 + p4 * new_x
+        sz0, sz1, sz2 = sz0 + p0 * new_z, sz1 + p1 * new_z, sz2 + p2 * new_z
+        sz3, sz4 = sz3 + p3 * new_z, sz4 + p4 * new_z
+        fx0, fx1, fx2 = r0 * fx0 + mx, r1 * fx1 + mx, r2 * fx2 + mx
+        fx3, fx4 = r3 * fx3 + mx, r4 * fx4 + mx
+        fz0, fz1, fz2 = r0 * fz0 + mz, r1 * fz1 + mz, r2 * fz2 + mz
+        fz3, fz4 = r3 * fz3 + mz, r4 * fz4 + mz
         left_x, left_z, left_y = mx, mz, my
         mx, mz, my = right_x, right_z, right_y
-    _store_sums(sums, sx0, sx1, sx2, sx3, sz0, sz1, sz2, sz3)
+    _store_sums(sums, (sx0, sx1, sx2, sx3, sx4, sz0, sz1, sz2, sz3, sz4))
 
 
 @njit(nogil=True, error_model="numpy")

@@ -16,12 +16,12 @@ from typing import Any
 PGT_PAPER: Mapping[str, Any] = MappingProxyType(
     {
         "carrier_hz": 3.1417e9,
-        "drive_field_a_per_m": 14.0,
+        "drive_field_a_per_m": 18.0,
         "duty": 1.0,
-        "gain": 0.95,
+        "gain": 0.94,
         "delay_s": 2e-9,
         "n_nodes": 10,
-        "full_scale": 0.015,
+        "full_scale": 0.0175,
         "noise": 3e-3,
     }
 )
