@@ -1,8 +1,9 @@
 """The ring as the best batched torch code known to us: many shots at once, single precision.
 
 What makes it fast: the linear field along x and z (dipolar kernel and exchange, dense) is one batched matrix product
-(a Fourier transform of 192 points takes longer); the exchange along y and the rest of a stage is pointwise, which torch.compile fuses; the delay is longer than a chunk of steps, so
-the field of amplifier and carrier is made for a whole chunk at once; and several steps are compiled into one graph.
+(a Fourier transform of 192 points takes longer); the exchange along y and the rest of a stage is pointwise, which
+torch.compile fuses; the delay is longer than a chunk of steps, so the field of amplifier and carrier is made for a
+whole chunk at once; and several steps are compiled into one graph.
 """
 
 import time

@@ -83,7 +83,6 @@ def test_magnumnp() -> None:
     )
     row("", ("", "target"))
     row("NRMSE of the pick-up over 2000 steps", (error, "<= 1e-3"))
-    strip, loop = closed_ring()
     fastest = np.inf
     for dtype in (torch.float32, torch.float64):
         for threads in (1, 2):
