@@ -1,118 +1,168 @@
-"""The ring by magnum.np, with its own exchange, demagnetisation and right-hand side; the loop around it is ours.
+"""The ring in magnum.np (Bruckner et al., Sci. Rep. 13, 12054 (2023)), a finite-difference micromagnetic code on torch.
 
-magnum.np (F. Bruckner et al., Scientific Reports 13, 12054 (2023)) is what people of this field would use. Its
-cells have a length in every direction; ours, without end along y, are repeated there by its periodic boundary.
+Film, exchange, demagnetising field, bias and the right-hand side of the LLG equation are magnum.np's own; the loop
+around them (Runge-Kutta step, delay, amplifier) is written here, for it has none. Optional extra `peers`.
 """
 
-import contextlib
-import io
 import logging
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.constants import mu_0
 
-from simulators.llg import record
-from simulators.llg_ring import LLGRing
+from simulators.llg import record, wiring_of
 from simulators.strip import Loop, Strip
-
-_ALONG_Y_M = 20e-6
-
-_IMAGES = 500
-"""Copies on either side along y, which make the strip 2 cm long; one cell as long would lose digits."""
+from simulators.threshold import oscillation_threshold
 
 STEP_S = 10e-12
 
+LENGTH_M, COPIES = 8e-6, 50
+"""Length of a cell along y, and its periodic copies to either side: ours are infinite. The kernel agrees to 1e-7."""
 
-def simulate(
-    strip: Strip, loop: Loop, step_s: float, field: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], float] | None:
-    """Return the mean pick-up after every step (steps + 1,), and the seconds a step took; None if not installed.
 
-    `field` (2 * steps + 1,) is the drive in units of Ms at the start, middle and end of every step. Classical
-    Runge-Kutta steps; the delayed pick-up is a cubic through the four samples around it, as in `simulators.llg`.
+@cache
+def magnumnp() -> Any:
+    """Import the package; None where it is not installed. On import it changes torch's default precision, which is put
+    back here; it writes to the log and renames the process.
     """
-    try:
-        import torch
-
-        with contextlib.redirect_stdout(io.StringIO()):
-            import magnumnp
-    except ImportError:
+    if find_spec("magnumnp") is None:
         return None
-    logging.getLogger("magnum.np").setLevel(logging.ERROR)
-    torch.set_default_dtype(torch.float64)
+    before = torch.get_default_dtype()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import magnumnp as package
+
+        logging.getLogger("magnum.np").setLevel(logging.ERROR)
+    torch.set_default_dtype(before)
+    return package
+
+
+@contextmanager
+def precision(dtype: torch.dtype) -> Iterator[None]:
+    """Make magnum.np compute in `dtype`: it follows torch's default."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
     try:
-        return _simulate(magnumnp, torch, strip, loop, step_s, field)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        torch.set_default_dtype(torch.float32)
+        torch.set_default_dtype(before)
 
 
-def _simulate(np_: Any, torch: Any, strip: Strip, loop: Loop, step_s: float, field: NDArray[np.float64]) -> Any:
-    ms = strip.saturation_magnetisation_a_per_m
-    mesh = np_.Mesh((strip.cells, 1, 1), (strip.cell_m, _ALONG_Y_M, strip.thickness_m), pbc=(0, _IMAGES, 0))
-    state = np_.State(mesh)
-    state.material = {
-        "Ms": ms,
-        "A": strip.exchange_j_per_m,
-        "alpha": torch.tensor(strip.damping_profile).reshape(-1, 1, 1, 1),
-    }
-    state.m = state.Constant([0, 1, 0])
-    into, out = strip.antennas
-    antenna = torch.zeros(strip.cells, 1, 1, 3)
-    bias = torch.zeros(strip.cells, 1, 1, 3)
-    bias[..., 1] = strip.bias_t / mu_0
-    demag, exchange = np_.DemagField(), np_.ExchangeField()
-    external = np_.ExternalField(lambda state: bias + antenna)
-    solver = np_.LLGSolver([demag, exchange, external])
-    steps = len(field) // 2
-    delay = loop.delay_s / step_s
-    past = np.zeros(steps + 1)
-
-    def rate(m: Any, at: float, drive: float) -> Any:
-        first = int(np.floor(at - delay)) - 1
-        x = at - delay - first
-        weights = [np.prod([(x - j) / (i - j) for j in range(4) if j != i]) for i in range(4)]
-        samples = [past[first + i] if first + i >= 0 else 0.0 for i in range(4)]
-        y = loop.gain / loop.saturation * float(np.dot(weights, samples))
-        antenna[into.start : into.stop, :, :, 0] = (drive + loop.saturation * y / np.hypot(1, y)) * ms
-        return solver.dm(at * step_s, m, state)
-
-    m = state.m
-    rate(m, 0.0, 0.0)
-    start = time.perf_counter()
-    for n in range(steps):
-        k1 = rate(m, n, field[2 * n])
-        k2 = rate(m + 0.5 * step_s * k1, n + 0.5, field[2 * n + 1])
-        k3 = rate(m + 0.5 * step_s * k2, n + 0.5, field[2 * n + 1])
-        k4 = rate(m + step_s * k3, n + 1, field[2 * n + 2])
-        m = m + step_s / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        m = m / torch.linalg.norm(m, dim=-1, keepdim=True)
-        past[n + 1] = float(m[out.start : out.stop, 0, 0, 0].mean())
-    return past, (time.perf_counter() - start) / steps
+@cache
+def demagnetising_field(dtype: torch.dtype) -> Any:
+    """Return the term of the default film, which keeps its kernel: many copies take some seconds to sum."""
+    return magnumnp().DemagField()
 
 
-def ring_shot(steps: int, step_s: float) -> tuple[Strip, Loop, NDArray[np.float64]]:
-    """The default ring at 0.8 of its threshold, and a drive of pulses of 6 ns (2 * steps + 1,), in units of Ms.
+class MagnumRing:
+    """One shot's strip in magnum.np, with the loop closed around it."""
 
-    The pulses rise and fall smoothly, so that nothing depends on which side of a jump a step looks at.
-    """
-    device = LLGRing()
-    loop = Loop(device.config.delay_s, 0.8 * device.threshold_gain, 2e-3)
-    time_s = 0.5 * step_s * np.arange(2 * steps + 1)
-    heights = np.random.default_rng(0).random(int(time_s[-1] / 6e-9) + 1)
-    pulse = heights[(time_s / 6e-9).astype(int)] * np.sin(np.pi * time_s / 6e-9) ** 2
-    return device.strip, loop, 5e-3 * pulse * np.sin(2 * np.pi * device.config.carrier_hz * time_s)
+    def __init__(self, strip: Strip, loop: Loop) -> None:
+        mn = magnumnp()
+        self.loop, self.wiring = loop, wiring_of(strip, loop.delay_s, STEP_S, np.float64)
+        self.ms = strip.saturation_magnetisation_a_per_m
+        self.input, self.pickup = (slice(cells.start, cells.stop) for cells in strip.antennas)
+        mesh = mn.Mesh((strip.cells, 1, 1), (strip.cell_m, LENGTH_M, strip.thickness_m), pbc=(0, COPIES, 0))
+        self.state = mn.State(mesh)
+        alpha = torch.tensor(strip.damping_profile).to(torch.get_default_dtype()).reshape(-1, 1, 1, 1)
+        self.state.material = {"Ms": self.ms, "A": strip.exchange_j_per_m, "alpha": alpha}
+        self.state.m = self.state.Constant([0.0, 1.0, 0.0])
+        bias = [0.0, strip.bias * self.ms, 0.0]
+        self.field = self.state.Constant(bias)
+        external = mn.ExternalField(lambda state: self.field)
+        self.rate = mn.LLGSolver([demagnetising_field(torch.get_default_dtype()), mn.ExchangeField(), external]).dm
+
+    def feedback(self, trace: NDArray[np.float64], n: int, part: int) -> float:
+        """Field of the amplifier at the start, middle or end of step `n`, in units of Ms."""
+        first = self.wiring.history + n + self.wiring.taps[part]
+        y = (
+            self.loop.gain
+            / self.loop.saturation
+            * float(trace[first : first + 4] @ np.asarray(self.wiring.tap_weights[part]))
+        )
+        return self.loop.saturation * y / float(np.hypot(1, y))
+
+    def dm(self, m: torch.Tensor, antenna: float) -> torch.Tensor:
+        """Rate of change of m, in 1/s, with a field on the input antenna in units of Ms."""
+        self.field[self.input, :, :, 0] = antenna * self.ms
+        return self.rate(self.state.t, m, self.state)
+
+    def run(self, drive: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Drive field (2 * steps + 1,) in units of Ms to the pick-up (steps + 1,), from rest."""
+        steps, dt = len(drive) // 2, STEP_S
+        trace = np.zeros(self.wiring.history + 1 + steps)
+        m = self.state.Constant([0.0, 1.0, 0.0])
+        for n in range(steps):
+            start, middle, end = (drive[2 * n + part] + self.feedback(trace, n, part) for part in range(3))
+            k1 = self.dm(m, start)
+            k2 = self.dm(m + 0.5 * dt * k1, middle)
+            k3 = self.dm(m + 0.5 * dt * k2, middle)
+            k4 = self.dm(m + dt * k3, end)
+            m = m + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+            m = m / torch.linalg.norm(m, dim=-1, keepdim=True)
+            trace[self.wiring.history + n + 1] = float(m[self.pickup, :, :, 0].mean())
+        return trace[self.wiring.history :]
+
+
+def closed_ring(gain: float = 0.8) -> tuple[Strip, Loop]:
+    """Return the default film and a loop of 2 ns at a share of the threshold of auto-oscillation."""
+    strip, delay_s = Strip(), 2e-9
+    threshold = oscillation_threshold(strip, delay_s, STEP_S)[0]
+    return strip, Loop(delay_s, gain * threshold, 280.0 / strip.saturation_magnetisation_a_per_m)
+
+
+def pulses(steps: int, seed: int = 0, shots: int = 1) -> NDArray[np.float64]:
+    """Drive fields (shots, 2 * steps + 1): 3.205 GHz, up to 4200 A/m, in the first half of every 6.3 ns."""
+    at = np.arange(2 * steps + 1)
+    symbol, phase = np.divmod(at, 1260)
+    drives = np.random.default_rng(seed).uniform(0.2, 1, (shots, int(symbol[-1]) + 1))
+    gate = drives[:, symbol] * (phase < 630)
+    return np.asarray(4200 / Strip().saturation_magnetisation_a_per_m * gate * np.sin(np.pi * 3.205e9 * STEP_S * at))
+
+
+def nrmse(value: NDArray[Any], reference: NDArray[Any]) -> float:
+    """Root-mean-square difference over the root-mean-square reference."""
+    return float(np.sqrt(np.mean((value - reference) ** 2) / np.mean(reference**2)))
 
 
 def compare(steps: int = 2000) -> float | None:
-    """Return the NRMSE of our ring's pick-up against magnum.np's over `steps` of 10 ps; None if not installed.
+    """NRMSE of the closed ring's pick-up over so many steps of 10 ps: our solver in double precision against theirs.
 
-    magnum.np takes twice as many steps, for its Runge-Kutta method turns too slowly at 10 ps.
+    None where magnum.np is not installed.
     """
-    strip, loop, field = ring_shot(steps, STEP_S)
-    if (found := simulate(strip, loop, STEP_S / 2, ring_shot(2 * steps, STEP_S / 2)[2])) is None:
+    if magnumnp() is None:
         return None
-    ours, theirs = record(strip, loop, STEP_S, field[None], np.float64)[0], found[0][::2]
-    return float(np.sqrt(np.mean((ours - theirs) ** 2) / np.mean(theirs**2)))
+    strip, loop = closed_ring()
+    drive = pulses(steps)
+    with precision(torch.float64):
+        theirs = MagnumRing(strip, loop).run(drive[0])
+    return nrmse(record(strip, loop, STEP_S, drive, np.float64)[0], theirs)
+
+
+def seconds_per_step(dtype: torch.dtype, threads: int, steps: int = 100) -> float:
+    """Time of one step of one shot, on so many torch threads; the least of three after a warm-up."""
+    strip, loop = closed_ring()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with precision(dtype):
+            ring = MagnumRing(strip, loop)
+            drive = pulses(steps)[0]
+            ring.run(drive[:11])
+            taken = []
+            for _ in range(3):
+                began = time.perf_counter()
+                ring.run(drive)
+                taken.append((time.perf_counter() - began) / steps)
+    finally:
+        torch.set_num_threads(before)
+    return min(taken)
