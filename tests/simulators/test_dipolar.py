@@ -52,15 +52,13 @@ def test_cells_together_are_demagnetised_like_one_wide_prism() -> None:
     assert mean == pytest.approx(factor(0, cells * WIDTH_M, THICKNESS_M), rel=1e-10)
 
 
-def test_five_exponentials_fit_the_kernel_at_every_wavenumber_and_best_at_long_waves() -> None:
+def test_five_exponentials_fit_the_kernel_at_every_wavenumber() -> None:
     k = np.arange(1, 96)
     error = exponential_sum(96, WIDTH_M, THICKNESS_M).at(k) - demagnetising_factor(k, WIDTH_M, THICKNESS_M)
     assert error[0] == 0
+    assert np.abs(error).max() < 1e-5
     phases = np.linspace(0, np.pi, 500)
-    left = np.abs(2 * np.cos(phases[:, None] * k) @ error)
-    assert left.max() < 2e-3
-    # Waves of a micrometre and more.
-    assert left[phases < 0.48].max() < 4e-6
+    assert np.abs(2 * np.cos(phases[:, None] * k) @ error).max() < 4e-5
 
 
 def test_fitted_exponentials_decay() -> None:
