@@ -62,7 +62,7 @@ class Tile(NamedTuple):
     stage: Any
     total: Any
     far: Any
-    """(rows, 2, WIDTH): field of all cells to the right, and of the antenna; along x, z."""
+    """(rows, 2, WIDTH): field of all cells but the nearest, of bias and antenna; along x, z."""
     sums: Any
     """(2 * TERMS, WIDTH): sums over each segment that the next recursion begins with, along x and z."""
     trace: Any
@@ -200,13 +200,15 @@ def advance(film: Film, wiring: Wiring, tile: Tile, drive: Drive, thermal: Any) 
         at += WIDTH
         feedback = _feedback(wiring, drive, trace, sample, 2)
         end = gate * (in_phase * load(drive.cosine, at) + quadrature * load(drive.sine, at)) + feedback
-        for part in range(3):
+        for part in range(4):
             source, so_far = (m, m) if part == 0 else (stage, total)
-            _back(film, wiring, tile, source, start if part == 0 else middle)
-            share, reach = (sixth, half) if part == 0 else (third, half if part == 1 else one)
-            _forth(film, tile, source, so_far, share, reach, thermal, noise, False)
-        _back(film, wiring, tile, stage, end)
-        _forth(film, tile, stage, total, sixth, none, thermal, noise, True)
+            _back(film, wiring, tile, source, start if part == 0 else (end if part == 3 else middle))
+            _forth(film, tile, source)
+            if part == 3:
+                _torque(film, tile, source, so_far, sixth, none, thermal, noise, True)
+            else:
+                share, reach = (sixth, half) if part == 0 else (third, half if part == 1 else one)
+                _torque(film, tile, source, so_far, share, reach, thermal, noise, False)
         pickup = none * in_phase
         for i in range(wiring.pickup_rows.size):
             at = (wiring.pickup_rows[i] + 1) * ROW + wiring.component * WIDTH
@@ -307,7 +309,35 @@ def _store_sums(sums: NDArray[Any], values: Any) -> None:
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
-def _forth(
+def _forth(film: Film, tile: Tile, m: NDArray[Any]) -> None:
+    """Add the field of the cells to the left, from the first row to the last.
+
+    `tile.sums` are what the forward recursion needs of each segment. (In one loop with the torque there would be more
+    running values than registers.)
+    """
+    far, sums = tile.far, tile.sums
+    r0, r1, r2, r3, r4 = film.rates
+    w0, w1, w2, w3, w4 = film.weights
+    fx0, fx1 = _from_left(film, load(sums, 0), 0), _from_left(film, load(sums, WIDTH), 1)
+    fx2, fx3 = _from_left(film, load(sums, 2 * WIDTH), 2), _from_left(film, load(sums, 3 * WIDTH), 3)
+    fx4 = _from_left(film, load(sums, 4 * WIDTH), 4)
+    fz0, fz1 = _from_left(film, load(sums, 5 * WIDTH), 0), _from_left(film, load(sums, 6 * WIDTH), 1)
+    fz2, fz3 = _from_left(film, load(sums, 7 * WIDTH), 2), _from_left(film, load(sums, 8 * WIDTH), 3)
+    fz4 = _from_left(film, load(sums, 9 * WIDTH), 4)
+    for j in range(film.powers.shape[0]):
+        at = (j + 1) * ROW
+        mx, mz = load(m, at), load(m, at + WIDTH)
+        x, z = load(far, 2 * j * WIDTH), load(far, (2 * j + 1) * WIDTH)
+        store(far, 2 * j * WIDTH, x - w0 * fx0 - w1 * fx1 - w2 * fx2 - w3 * fx3 - w4 * fx4)
+        store(far, (2 * j + 1) * WIDTH, z + w0 * fz0 + w1 * fz1 + w2 * fz2 + w3 * fz3 + w4 * fz4)
+        fx0, fx1, fx2 = r0 * fx0 + mx, r1 * fx1 + mx, r2 * fx2 + mx
+        fx3, fx4 = r3 * fx3 + mx, r4 * fx4 + mx
+        fz0, fz1, fz2 = r0 * fz0 + mz, r1 * fz1 + mz, r2 * fz2 + mz
+        fz3, fz4 = r3 * fz3 + mz, r4 * fz4 + mz
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _torque(
     film: Film,
     tile: Tile,
     m: NDArray[Any],
@@ -318,26 +348,18 @@ def _forth(
     noise: int,
     last: bool,
 ) -> None:
-    """Field of the cells to the left and of the nearest, and the torque at `m`: one stage of a step.
+    """Field of the nearest cells, and the torque at `m`: one stage of a step.
 
     With k the change of m in one step: total = sum_so_far + share k, next stage = m at the start + reach k. The `last`
     stage ends the step instead: m at the start becomes the total, with |m| = 1.
-    On entry `tile.sums` are what the forward recursion needs, on exit what the backward one needs of what was made.
+    On exit `tile.sums` are what the backward recursion needs of what was made.
     """
     number = m.dtype.type
     base, far, sums = tile.m, tile.far, tile.sums
-    r0, r1, r2, r3, r4 = film.rates
-    w0, w1, w2, w3, w4 = film.weights
     bias_y = film.bias[2]
     near_x, near_z, near_y = film.near
     own_x, own_z = film.own
     rows = film.powers.shape[0]
-    fx0, fx1 = _from_left(film, load(sums, 0), 0), _from_left(film, load(sums, WIDTH), 1)
-    fx2, fx3 = _from_left(film, load(sums, 2 * WIDTH), 2), _from_left(film, load(sums, 3 * WIDTH), 3)
-    fx4 = _from_left(film, load(sums, 4 * WIDTH), 4)
-    fz0, fz1 = _from_left(film, load(sums, 5 * WIDTH), 0), _from_left(film, load(sums, 6 * WIDTH), 1)
-    fz2, fz3 = _from_left(film, load(sums, 7 * WIDTH), 2), _from_left(film, load(sums, 8 * WIDTH), 3)
-    fz4 = _from_left(film, load(sums, 9 * WIDTH), 4)
     at = rows * ROW
     left_x, left_z, left_y = _left(load(m, at)), _left(load(m, at + WIDTH)), _left(load(m, at + 2 * WIDTH))
     # Beyond the last row is the first of the next segment.
@@ -349,10 +371,8 @@ def _forth(
     for j in range(rows):
         at = (j + 1) * ROW
         right_x, right_z, right_y = load(m, at + ROW), load(m, at + ROW + WIDTH), load(m, at + ROW + 2 * WIDTH)
-        hx = load(far, 2 * j * WIDTH) - w0 * fx0 - w1 * fx1 - w2 * fx2 - w3 * fx3 - w4 * fx4
-        hz = load(far, (2 * j + 1) * WIDTH) + w0 * fz0 + w1 * fz1 + w2 * fz2 + w3 * fz3 + w4 * fz4
-        hx = hx + near_x * (left_x + right_x) + own_x * mx
-        hz = hz + near_z * (left_z + right_z) + own_z * mz
+        hx = load(far, 2 * j * WIDTH) + near_x * (left_x + right_x) + own_x * mx
+        hz = load(far, (2 * j + 1) * WIDTH) + near_z * (left_z + right_z) + own_z * mz
         hy = bias_y + near_y * (left_y + right_y)
         if thermal is not None:
             hx = hx + load(thermal, noise + j * ROW)
@@ -389,10 +409,6 @@ def _forth(
         sx3, sx4 = sx3 + p3 * new_x, sx4 + p4 * new_x
         sz0, sz1, sz2 = sz0 + p0 * new_z, sz1 + p1 * new_z, sz2 + p2 * new_z
         sz3, sz4 = sz3 + p3 * new_z, sz4 + p4 * new_z
-        fx0, fx1, fx2 = r0 * fx0 + mx, r1 * fx1 + mx, r2 * fx2 + mx
-        fx3, fx4 = r3 * fx3 + mx, r4 * fx4 + mx
-        fz0, fz1, fz2 = r0 * fz0 + mz, r1 * fz1 + mz, r2 * fz2 + mz
-        fz3, fz4 = r3 * fz3 + mz, r4 * fz4 + mz
         left_x, left_z, left_y = mx, mz, my
         mx, mz, my = right_x, right_z, right_y
     _store_sums(sums, (sx0, sx1, sx2, sx3, sx4, sz0, sz1, sz2, sz3, sz4))
