@@ -190,6 +190,50 @@ def packets_hz(strip: Strip, wavenumbers: Array, width_m: float, duration_s: flo
     return np.array(found)
 
 
+def integrated(strip: Strip, loop: Loop, step_s: float, duration_s: float, field: float, hz: float) -> Any:
+    """Pick-up by an independent code: all pairs of cells with the exact kernel, a spline through the past.
+
+    Surface geometry, switched on at rest with a carrier `field` in units of Ms; (steps + 1,).
+    """
+    cells = np.arange(strip.cells)
+    nxx = demagnetising_factor(np.abs(cells[:, None] - cells), strip.cell_m, strip.thickness_m)
+    into, out = strip.antennas
+    damping = strip.damping_profile
+    m = np.zeros((strip.cells, 3))
+    m[:, 1] = 1
+    past = [0.0] * 4
+    ms = strip.saturation_magnetisation_a_per_m
+
+    def rate(m: NDArray[np.float64], antenna: float) -> NDArray[np.float64]:
+        h = strip.exchange.neighbour * (np.roll(np.pad(m, ((1, 1), (0, 0)), "edge"), 1, 0)[1:-1] - m)
+        h += strip.exchange.neighbour * (np.roll(np.pad(m, ((1, 1), (0, 0)), "edge"), -1, 0)[1:-1] - m)
+        h[:, 1] += strip.bias_t / (mu_0 * ms)
+        h[:, 0] -= nxx @ m[:, 0]
+        h[:, 2] -= m[:, 2] - nxx @ m[:, 2]
+        h[into, 0] += antenna
+        torque = np.cross(m, h)
+        scale = -GYROMAGNETIC_RATIO * mu_0 * ms / (1 + damping**2)
+        return scale[:, None] * (torque + damping[:, None] * np.cross(m, torque))
+
+    for n in range(round(duration_s / step_s)):
+        times = step_s * np.arange(n - len(past) + 1, n + 1)
+        spline = CubicSpline(times, past)
+
+        def antenna(t: float, spline: CubicSpline = spline) -> float:
+            y = loop.gain / loop.saturation * float(spline(t - loop.delay_s)) if t > loop.delay_s else 0.0
+            return field * np.sin(2 * np.pi * hz * t) + loop.saturation * y / np.hypot(1, y)
+
+        t = n * step_s
+        k1 = rate(m, antenna(t))
+        k2 = rate(m + 0.5 * step_s * k1, antenna(t + 0.5 * step_s))
+        k3 = rate(m + 0.5 * step_s * k2, antenna(t + 0.5 * step_s))
+        k4 = rate(m + step_s * k3, antenna(t + step_s))
+        m = m + step_s / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        m /= np.linalg.norm(m, axis=1, keepdims=True)
+        past.append(float(m[out, 0].mean()))
+    return np.array(past[3:])
+
+
 class FittedDipolar(Dipolar):
     """The dipolar field as the solver has it: a sum of exponentials from the second neighbour on."""
 

@@ -20,7 +20,7 @@ SECTIONS: Mapping[str, Callable[[Run], Section]] = {
     "Thermal equilibrium": film.heat,
     "Single precision": ring.precision,
     "Dipolar field": film.dipolar,
-    "Another code": ring.another_code,
+    "Other codes": ring.other_codes,
     "What is not validated": ring.limits,
 }
 
