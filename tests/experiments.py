@@ -12,7 +12,7 @@ from scipy.optimize import curve_fit, least_squares
 
 from simulators.dipolar import demagnetising_factor, exponential_sum
 from simulators.fields import UNIT, Dipolar, Term, total_energy, total_field
-from simulators.film import SHOTS, Precision, film_of, wiring_of
+from simulators.film import SHOTS, TERMS, Precision, film_of, wiring_of
 from simulators.lanes import WIDTH
 from simulators.llg import Drive, advance, magnetisation, record, set_magnetisation, tile_at_rest
 from simulators.strip import GYROMAGNETIC_RATIO, Loop, Strip
@@ -190,13 +190,17 @@ def packets_hz(strip: Strip, wavenumbers: Array, width_m: float, duration_s: flo
     return np.array(found)
 
 
-def integrated(strip: Strip, loop: Loop, step_s: float, duration_s: float, field: float, hz: float) -> Any:
+def integrated(
+    strip: Strip, loop: Loop, step_s: float, duration_s: float, field: float, hz: float, nxx: Array | None = None
+) -> Any:
     """Pick-up by an independent code: all pairs of cells with the exact kernel, a spline through the past.
 
-    Surface geometry, switched on at rest with a carrier `field` in units of Ms; (steps + 1,).
+    Surface geometry, switched on at rest with a carrier `field` in units of Ms; (steps + 1,). `nxx` (cells, cells) is
+    a kernel to take instead of the exact one.
     """
     cells = np.arange(strip.cells)
-    nxx = demagnetising_factor(np.abs(cells[:, None] - cells), strip.cell_m, strip.thickness_m)
+    if nxx is None:
+        nxx = demagnetising_factor(np.abs(cells[:, None] - cells), strip.cell_m, strip.thickness_m)
     into, out = strip.antennas
     damping = strip.damping_profile
     m = np.zeros((strip.cells, 3))
@@ -242,7 +246,7 @@ class FittedDipolar(Dipolar):
         """Nxx between any two cells, (cells, cells)."""
         medium, i = self.medium, np.arange(self.medium.cells)
         distance = np.abs(i[:, None] - i)
-        fit = exponential_sum(medium.cells, medium.cell_m, medium.thickness_m)
+        fit = exponential_sum(medium.cells, medium.cell_m, medium.thickness_m, TERMS)
         own = demagnetising_factor(np.array(0), medium.cell_m, medium.thickness_m)
         return np.where(distance == 0, own, fit.at(np.maximum(distance, 1)))
 
