@@ -11,6 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.special import ellipe, ellipk
 
+from simulators.kernels import fresh
 from simulators.lanes import WIDTH, flush_subnormals, load, restore_subnormals, root, store
 
 PAIR = 2 * WIDTH
@@ -68,6 +69,7 @@ def describing_function(degree: int = 8) -> NDArray[np.float64]:
     return np.asarray(np.linalg.lstsq(powers, np.ones_like(t), rcond=None)[0])
 
 
+@fresh
 @njit(nogil=True, cache=True, error_model="numpy")
 def run(
     model: Stepper,

@@ -17,7 +17,7 @@ from labpgt.rng import Draw, generator
 from simulators.envelope import reduced, stepper
 from simulators.envelope_fit import Feedback, closeness, fit
 from simulators.envelope_kernel import PAIR, Stepper, run
-from simulators.kernels import make_ready
+from simulators.kernels import announced
 from simulators.lanes import WIDTH
 from simulators.llg_ring import LLGRing
 from simulators.llg_ring_config import LLGRingConfig
@@ -237,7 +237,8 @@ def _made(config: EnvelopeRingConfig) -> tuple[Fitted, list[Level]]:
     with ThreadPoolExecutor(config.threads or os.cpu_count() or 1) as pool:
         pulses = config.pulses(test) / ms
         loop = np.full(len(test), config.net_gain * gain)
-        make_ready(lambda: responses_of(config, model, pulses[:1, :1], loop[:1], pool), NAME)
+        with announced(NAME, run):
+            responses_of(config, model, pulses[:1, :1], loop[:1], pool)
         found = responses_of(config, model, pulses * each[:, None], loop, pool)
         # No shot may be near the edge: at a higher field all of them must stay finite.
         beyond = responses_of(config, model, pulses * (_MARGIN * config.drive_field_a_per_m), loop, pool)

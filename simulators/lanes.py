@@ -9,7 +9,7 @@ Inside a jitted function, on flat C-contiguous float arrays: `load(array, index)
 `before = flush_subnormals()` has numbers below the normal range (1e-38 in single precision), with which processors of
 the x86 kind are a hundred times slower, computed as zero in this thread until `restore_subnormals(before)`.
 
-numba's cache on disk watches the file of the jitted function, not this one: after an edit here, touch its callers.
+numba's cache on disk watches the file of the jitted function, not this one; `simulators.kernels.fresh` does.
 """
 
 import operator

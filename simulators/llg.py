@@ -34,6 +34,7 @@ from simulators.film import (
     in_rows,
     wiring_of,
 )
+from simulators.kernels import announced, fresh
 from simulators.lanes import (
     WIDTH,
     flush_subnormals,
@@ -139,7 +140,8 @@ def record(
             steepness=aligned(np.full(WIDTH, loop.gain / loop.saturation, precision)),
             saturation=aligned(np.full(WIDTH, loop.saturation, precision)),
         )
-        advance(film, wiring, tile, drive, None)
+        with announced("LLG solver", advance):
+            advance(film, wiring, tile, drive, None)
         trace = tile.trace.reshape(-1, WIDTH)[wiring.history :]
         out[some] = trace[:, :count].T
         if m is not None:
@@ -162,6 +164,7 @@ def set_magnetisation(strip: Strip, tile: Tile, m: NDArray[Any]) -> None:
         rows[:, i] = in_rows(strip, whole[:, :, component])
 
 
+@fresh
 @njit(nogil=True, cache=True, error_model="numpy")
 def advance(film: Film, wiring: Wiring, tile: Tile, drive: Drive, thermal: Any) -> None:
     """Advance a tile by the steps of the drive's gate; the pick-up after each goes into the trace.

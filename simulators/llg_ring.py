@@ -15,10 +15,11 @@ from labpgt.device import Setting
 from labpgt.errors import DeviceFault
 from simulators.dispersion import band_hz
 from simulators.film import SHOTS
-from simulators.kernels import make_ready
+from simulators.kernels import announced
+from simulators.llg import advance
 from simulators.llg_ring_config import LONGEST_STEP_S, LLGRingConfig
 from simulators.physics import refuse_unphysical, remarks
-from simulators.ring import RingSolver, Shots, Symbol, Workspace
+from simulators.ring import RingSolver, Shots, Symbol, Workspace, run
 from simulators.simulated_ring import Each, SimulatedRing
 from simulators.strip import Loop, Strip
 from simulators.thermal import thermal_deviation, thermal_field
@@ -34,7 +35,7 @@ class LLGRing(SimulatedRing):
     passes the first `duty` of each symbol, and the mask multiplies each of its windows. The pick-up goes through the
     delay, the attenuator and the saturating amplifier back to the antenna. A detector reads it in equal windows of
     the symbol, `full_scale` as 1: the diode its envelope sqrt(2 <p**2>), `iq` both quadratures. Readout noise is
-    added. Shots start from the film at rest; a shot's result does not depend on its company.
+    added. Shots start from the film at rest, at any temperature; a shot's result does not depend on its company.
     """
 
     name = "llg-ring"
@@ -103,14 +104,15 @@ class LLGRing(SimulatedRing):
             self._idle.put(self._solver.workspace())
         silence = np.zeros((1, 1))
         each = {key: np.ones(1) for key in self.tunable}
-        make_ready(lambda: self._solve(silence, each, range(1)), self.name)
+        with announced(self.name, run, advance):
+            self._solve(silence, each, range(1))
         for remark in remarks(self.strip, self.config):
             _LOG.warning("%s: %s", self.name, remark)
         factor = ring_down(self.strip, self._loop, self.step_s)
         if not factor < 1:
             raise DeviceFault(
                 f"{self.name}: the ring oscillates by itself at gain {self.config.net_gain:g} of its threshold "
-                f"{self.threshold_gain:.4g}: a test pulse grows by {factor:.3g} in 125 ns; lower the gain"
+                f"{self.threshold_gain:.4g}: the answer to a test pulse grows by {factor:.3g}; lower the gain"
             )
 
     def _answer(

@@ -13,7 +13,7 @@ from simulators.presets import PRESETS
 from simulators.strip import Geometry
 
 LONGEST_STEP_S = {"device": 10e-12, "reference": 5e-12}
-"""At 10 ps waves up to 3.5 GHz turn right to 1e-5 (`simulators.film.film_of`), at 5 ps up to 7 GHz."""
+"""In the default film waves of up to 3.5 GHz turn right to 1e-5 at 10 ps (`simulators.film`), at 5 ps up to 6 GHz."""
 
 UNITS = {
     "carrier_hz": "Hz",
@@ -70,7 +70,7 @@ class LLGRingConfig(BaseModel):
     attenuation_db: float = Field(
         0.0, ge=-40, le=80, description="attenuator before the amplifier, in dB from its nominal setting"
     )
-    delay_s: float = Field(2e-9, ge=0.05e-9, le=1e-6, description="delay of the feedback line, in s")
+    delay_s: float = Field(2e-9, ge=0.05e-9, le=200e-9, description="delay of the feedback line, in s")
     saturation_a_per_m: float = Field(
         280.0, gt=0, le=14e3, description="largest feedback field the amplifier can make, in A/m"
     )

@@ -21,7 +21,7 @@ PGT_PAPER: Mapping[str, Any] = MappingProxyType(
         "gain": 0.94,
         "delay_s": 2e-9,
         "n_nodes": 10,
-        "full_scale": 0.0175,
+        "full_scale": 0.0185,
         "noise": 3e-3,
     }
 )

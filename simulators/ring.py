@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from simulators.film import SEGMENTS, SHOTS, Film, Precision, Wiring, aligned, film_of, row_count, wiring_of
+from simulators.kernels import fresh
 from simulators.lanes import WIDTH
 from simulators.llg import Drive, Tile, advance, keep_past, reset, tile_at_rest
 from simulators.strip import Strip
@@ -119,6 +120,7 @@ def _lanes(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([values, np.full(SHOTS - len(values), values[-1])])
 
 
+@fresh
 @njit(nogil=True, cache=True, error_model="numpy")
 def run(
     film: Film,

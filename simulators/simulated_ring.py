@@ -94,9 +94,9 @@ class SimulatedRing(ABC):
     def close(self) -> None:
         """RF off and refuse shots from now on."""
         self.make_safe()
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()
 
     def make_safe(self) -> None:
         """RF off."""
@@ -132,7 +132,15 @@ class SimulatedRing(ABC):
         each = self._checked_tuning(len(drives), tuning)
         self.rf_on = True
         numbers = range(self._shot, self._shot + len(drives))
-        responses = self._answer(drives, each, numbers, self._pool)
+        try:
+            responses = self._answer(drives, each, numbers, self._pool)
+        except RuntimeError as error:
+            # Closed by another thread while shots were under way.
+            if self._pool is not None:
+                raise
+            raise DeviceFault(f"{self.name}: closed while shots were being taken") from error
+        finally:
+            self.rf_on = self.rf_on and self._pool is not None
         if not np.isfinite(responses).all():
             raise DeviceFault(
                 f"{self.name}: a response is not finite any more at a drive field of "

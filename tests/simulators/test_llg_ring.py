@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -396,3 +397,36 @@ def test_doctor_hears_that_the_solver_is_compiled(ring: LLGRing) -> None:
     found = {check.name: check for check in checks()}
     assert found["LLG solver"].ok
     assert found["LLG solver"].detail.startswith("compiled in ")
+
+
+@pytest.mark.parametrize(("delay_s", "gain"), [(150e-9, 0.2), (124e-9, 0.5), (200e-9, 0.9)])
+def test_a_long_delay_is_no_oscillation(delay_s: float, gain: float) -> None:
+    with LLGRing(delay_s=delay_s, gain=gain, noise=0.0) as device:
+        assert not device.forward(np.zeros((1, 1))).any()
+    loop = Loop(delay_s, 1.2 * device.threshold_gain, 2e-3)
+    assert ring_down(device.strip, loop, device.step_s) > 1
+
+
+def test_threshold_of_a_strip_that_rings_for_microseconds_is_its_own() -> None:
+    # Without absorbers and with little damping a strip is a resonator.
+    device = LLGRing(absorber_cells=0, damping=1e-4, noise=0.0)
+    assert device.threshold_gain < 1.3e-3
+    loop = Loop(2e-9, 0.8 * device.threshold_gain, 2e-3)
+    assert ring_down(device.strip, loop, device.step_s) < 1
+    assert ring_down(device.strip, loop._replace(gain=1.5 * device.threshold_gain), device.step_s) > 1
+
+
+def test_closing_during_shots_is_a_fault_and_ends_with_rf_off() -> None:
+    device = LLGRing(threads=1)
+    device.open()
+    closer = threading.Timer(0.05, device.close)
+    closer.start()
+
+    def go_on() -> None:
+        for _ in range(1000):
+            device.forward(drives(64, 8))
+
+    with pytest.raises(DeviceFault, match=r"closed while shots were being taken|closed device"):
+        go_on()
+    closer.join()
+    assert not device.rf_on
