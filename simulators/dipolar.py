@@ -69,3 +69,11 @@ def exponential_sum(cells: int, width_m: float, thickness_m: float, terms: int =
     log_decay = least_squares(lambda x: project(x)[1], start, x_scale="jac", xtol=1e-12, ftol=1e-12).x
     first = float(demagnetising_factor(np.array(1), width_m, thickness_m))
     return ExponentialSum(first, project(log_decay)[0], np.exp(-np.exp(log_decay)))
+
+
+@lru_cache(maxsize=64)
+def fit_error(cells: int, width_m: float, thickness_m: float) -> float:
+    """Return the largest error in N(q), at any wavenumber q, of the exponentials that are fitted to these cells."""
+    k = np.arange(1, cells)
+    left = exponential_sum(cells, width_m, thickness_m).at(k) - demagnetising_factor(k, width_m, thickness_m)
+    return float(np.abs(2 * np.cos(np.linspace(0, np.pi, 500)[:, None] * k) @ left).max())

@@ -430,3 +430,9 @@ def test_closing_during_shots_is_a_fault_and_ends_with_rf_off() -> None:
         go_on()
     closer.join()
     assert not device.rf_on
+
+
+def test_a_strip_too_long_for_the_fit_of_its_dipolar_field_is_remarked_on(caplog: pytest.LogCaptureFixture) -> None:
+    with LLGRing(cells=1000):
+        pass
+    assert "the dipolar field of 1000 cells are 0.0" in caplog.text
