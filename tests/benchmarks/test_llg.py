@@ -188,10 +188,11 @@ def test_envelope_ring() -> None:
     except LabpgtError as error:
         pytest.skip(f"envelope-ring: {error}")
     drive = drives(64)
-    with device, ring(1) as llg:
+    same = {**settings, "drive_field_a_per_m": device.config.drive_field_a_per_m}
+    with device, LLGRing(**same) as llg:
         answer = device.forward(drive)
         taken = min(seconds(lambda: device.forward(drive)) for _ in range(3))
-        reference = llg.forward(drive[:4])
+        reference = llg.forward(drive)
     print("\nenvelope ring, batch 64")
-    row("ms a shot", (1e3 * taken / 64, ""))
-    row("correlation with the LLG ring", (float(np.corrcoef(answer[:4].ravel(), reference.ravel())[0, 1]), ""))
+    row("ms a shot", (1e3 * taken / 64, "<= 0.1"))
+    row("correlation with the LLG ring", (float(np.corrcoef(answer.ravel(), reference.ravel())[0, 1]), ">= 0.999"))

@@ -14,7 +14,7 @@ from simulators.llg import record
 from simulators.llg_ring import LLGRing
 from simulators.llg_ring_config import LLGRingConfig
 from simulators.strip import Loop
-from simulators.threshold import oscillation_threshold, ring_down
+from simulators.threshold import oscillation_threshold, ring_down, ring_time
 
 LINEAR = {"carrier_hz": 3.1417e9, "drive_field_a_per_m": 28.0, "full_scale": 0.02, "duty": 1.0}
 """The paper-like operating point, at any gain."""
@@ -409,8 +409,8 @@ def test_a_long_delay_is_no_oscillation(delay_s: float, gain: float) -> None:
 
 def test_threshold_of_a_strip_that_rings_for_microseconds_is_its_own() -> None:
     # Without absorbers and with little damping a strip is a resonator.
-    device = LLGRing(absorber_cells=0, damping=1e-4, noise=0.0)
-    assert device.threshold_gain < 1.3e-3
+    device = LLGRing(absorber_cells=0, damping=5e-4, noise=0.0)
+    assert ring_time(device.strip, device.step_s) >= 1e-6
     loop = Loop(2e-9, 0.8 * device.threshold_gain, 2e-3)
     assert ring_down(device.strip, loop, device.step_s) < 1
     assert ring_down(device.strip, loop._replace(gain=1.5 * device.threshold_gain), device.step_s) > 1
@@ -433,6 +433,6 @@ def test_closing_during_shots_is_a_fault_and_ends_with_rf_off() -> None:
 
 
 def test_a_strip_too_long_for_the_fit_of_its_dipolar_field_is_remarked_on(caplog: pytest.LogCaptureFixture) -> None:
-    with LLGRing(cells=1000):
+    with LLGRing(cells=400):
         pass
-    assert "the dipolar field of 1000 cells are 0.0" in caplog.text
+    assert "the dipolar field of 400 cells are 0.0" in caplog.text
