@@ -53,7 +53,7 @@ def exponential_sum(cells: int, width_m: float, thickness_m: float, terms: int =
     A sum of exponentials is what two recursions, one from either end, can apply in O(cells). The weights follow from
     the rates by linear least squares, so only the rates are searched (variable projection). Five terms leave 3e-5 in
     the wavenumber-space kernel N(q) of the default film, at any q. Four leave 2e-4, which shifts a wave's frequency by
-    half a megahertz: in a ring that adds up to some percent of its output over a hundred periods.
+    half a megahertz: in a ring that adds up to a percent of its output over a hundred periods.
     """
     k = np.arange(2, max(cells, 4 * terms), dtype=np.float64)
     # A long tail that is slightly off everywhere adds up at small q; this weight makes the error even over q.
