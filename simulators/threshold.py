@@ -19,7 +19,7 @@ _LONGEST_S = 8e-6
 """How long to listen to the pick-up of an open strip: until it has faded, but no longer."""
 
 _FADED = 1e-5
-"""Share of a response's energy in its last eighth."""
+"""Share of a response, in root mean square, that its last eighth may hold."""
 
 _ROUND_TRIPS = 8
 

@@ -17,7 +17,7 @@ from labpgt.device import Setting
 from labpgt.events import Status
 from labpgt.session import schema
 from labpgt.session.checksum import CRC_DTYPE, lengths_crc, raw, stored_dtype, table_key, units, values_crc
-from labpgt.session.nodes import make_group, make_setting, make_table, make_text, make_texts
+from labpgt.session.nodes import make_group, make_root, make_setting, make_table, make_text, make_texts
 
 SCHEMA_VERSION = 1
 """Raised whenever a file of this version would be misread by an older reader."""
@@ -115,17 +115,8 @@ def lay_out(file: h5py.File, heading: Heading, provenance: Mapping[str, str], ru
 
     Raises `ValueError` for a setting whose name cannot be the name of a dataset.
     """
-    file.attrs.update(
-        NX_class="NXroot",
-        default=schema.ENTRY,
-        creator=schema.CREATOR,
-        creator_version=provenance["labpgt"],
-        file_time=schema.iso_time(heading.time),
-        h5py_version=provenance["h5py"],
-        HDF5_Version=provenance["libhdf5"],
-    )
     first = next((OUTCOMES[name][1][0] for name in _BEST if name in heading.measures), next(iter(CURVES)))
-    make_group(file, schema.ENTRY, "NXentry", default=first)
+    make_root(file, first, heading.time, provenance)
     file[schema.VERSION] = np.int64(SCHEMA_VERSION)
     make_text(file, schema.RUN_ID, run_id)
     make_text(file, schema.DEFINITION, schema.CHARACTERISATION_NAME)

@@ -9,7 +9,7 @@ from labpgt.events import EPOCH_DTYPE, RESULTS, STEP_DTYPE, RunStarted, Status, 
 from labpgt.session import schema
 from labpgt.session.checksum import CRC_DTYPE, lengths_crc, raw, stored_dtype, table_key, units, values_crc
 from labpgt.session.constants import Resumption
-from labpgt.session.nodes import make_group, make_setting, make_table, make_text, make_texts
+from labpgt.session.nodes import make_group, make_root, make_setting, make_table, make_text, make_texts
 
 
 def lay_out(
@@ -23,16 +23,7 @@ def lay_out(
 
     Raises `ValueError` for a setting whose name cannot be the name of a dataset.
     """
-    file.attrs.update(
-        NX_class="NXroot",
-        default=schema.ENTRY,
-        creator=schema.CREATOR,
-        creator_version=provenance["labpgt"],
-        file_time=schema.iso_time(started.time),
-        h5py_version=provenance["h5py"],
-        HDF5_Version=provenance["libhdf5"],
-    )
-    make_group(file, schema.ENTRY, "NXentry", default=schema.LEARNING_CURVE.removeprefix(f"{schema.ENTRY}/"))
+    make_root(file, schema.LEARNING_CURVE.removeprefix(f"{schema.ENTRY}/"), started.time, provenance)
     file[schema.VERSION] = np.int64(schema.SCHEMA_VERSION)
     make_text(file, schema.RUN_ID, run_id)
     make_text(file, schema.DEFINITION, schema.DEFINITION_NAME)

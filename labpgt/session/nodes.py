@@ -49,3 +49,17 @@ def make_setting(group: h5py.Group, name: str, setting: Setting) -> None:
     unit = schema.encode(setting.unit)
     # Not as the variable-length text that h5py would make of it: HDF5 keeps those without any checksum.
     group[name].attrs.create("units", unit, dtype=schema.text_dtype(len(unit)))
+
+
+def make_root(file: h5py.File, default: str, time: float, provenance: Mapping[str, str]) -> None:
+    """Write what NeXus asks of the root of a file, and the entry, whose default to plot is `default`."""
+    file.attrs.update(
+        NX_class="NXroot",
+        default=schema.ENTRY,
+        creator=schema.CREATOR,
+        creator_version=provenance["labpgt"],
+        file_time=schema.iso_time(time),
+        h5py_version=provenance["h5py"],
+        HDF5_Version=provenance["libhdf5"],
+    )
+    make_group(file, schema.ENTRY, "NXentry", default=default)
