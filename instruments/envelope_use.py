@@ -1,0 +1,224 @@
+"""Envelope use of a ring: a batch of shots in one waveform, one trigger, one capture.
+
+The source plays pulses from waveform memory, the analyser captures what the ring makes of them. One capture costs three
+round trips: the analyser says that it is armed, it sends the samples, it says whether it was overloaded. That RF was on
+and the waveform was taken, the source says while the analyser measures.
+"""
+
+from collections.abc import Iterator, Mapping
+from math import ceil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from instruments.bench import Bench
+from instruments.captures import Capture, capture_of
+from instruments.levels import strongest_line, volts_peak
+from instruments.magnonic_ring_config import MagnonicRingConfig
+from instruments.ring_use import Taken, Talking
+from instruments.waveforms import FULL_CODE, Cut, Grid, Layout, capture_length, cut, layouts, symbols_of, whole_samples
+from instruments.waveforms import waveform as waveform_of
+from labpgt.device import Setting
+from labpgt.errors import DeviceFault
+from labpgt.events import Flag
+
+NAME = "LABPGT"
+"""Of the waveform in the source's memory; each capture overwrites it."""
+
+_IDLE_SAMPLES = 1024
+_NEAR_RANGE = 1 - 1e-4
+"""Share of the range from which on a sample counts as clipped."""
+_ABOVE_NOISE = 16.0
+"""Factor above the power of the noise from which on the end of a gap is not quiet: never reached by noise alone."""
+
+
+def grid_of(config: MagnonicRingConfig) -> tuple[Grid | None, list[str]]:
+    """Return one symbol as it is played and read, or what keeps it off the grid of samples, a line each."""
+    problems = []
+    samples = whole_samples(config.symbol_s, config.source_rate_hz)
+    if samples is None:
+        problems.append(
+            f"symbol_s = {config.symbol_s:g}: is {config.symbol_s * config.source_rate_hz:g} samples of the source at "
+            f"source_rate_hz = {config.source_rate_hz:g}; expected a whole number of samples"
+        )
+        return None, problems
+    on = whole_samples(config.duty * samples, 1.0)
+    if on is None:
+        problems.append(
+            f"duty = {config.duty:g}: is {config.duty * samples:g} of the {samples} samples of a symbol; expected a whole "
+            "number of them, or a higher source_rate_hz"
+        )
+        return None, problems
+    return Grid(samples, on, config.windows, config.window_samples), problems
+
+
+class EnvelopeUse:
+    """Pulses in, windows of the transmitted envelope out."""
+
+    def __init__(self, config: MagnonicRingConfig, bench: Bench, source: Any, analyzer: Any, talking: Talking) -> None:
+        self._config, self._bench = config, bench
+        self._source, self._analyzer, self._talking = source, analyzer, talking
+        grid, self._off_grid = grid_of(config)
+        self._grid = grid or Grid(1, 1, config.windows, config.window_samples)
+        self._capture: Capture = capture_of(analyzer, config)
+        self._carrier_hz = config.carrier_hz
+        self._lead = max(1, symbols_of(config.lead_in_s, config.symbol_s))
+        self._gap = max(1, symbols_of(config.gap_memory_times * config.memory_time_s, config.symbol_s))
+        rate_hz = config.windows * config.window_samples / config.symbol_s
+        self._delay = round(config.path_delay_s * rate_hz)
+        self._set_up: tuple[int, str] | None = None
+        """Samples and trigger that the analyser is set up for."""
+        self._range_v = volts_peak(config.reference_level_dbm)
+        self._quiet_v2 = volts_peak(bench.limits.oscillation_dbm) ** 2
+        self._loud_v2 = self._quiet_v2
+        """Mean square from which on the end of a gap is not quiet, V²."""
+
+    def problems(self) -> list[str]:
+        """Say what these instruments cannot do."""
+        found = list(self._off_grid)
+        config = self._config
+        if not hasattr(self._source, "load_waveform"):
+            found.append(
+                f'source: a {self._bench.source.model} has no waveform memory, which use = "envelope" needs; '
+                'take a vector source, or use = "spectrum"'
+            )
+        else:
+            with self._talking("source", "asking for its options"):
+                fastest = self._source.fastest()
+            if config.source_rate_hz > fastest:
+                found.append(
+                    f"source: source_rate_hz = {config.source_rate_hz:g}: its options go up to {fastest:g} samples/s"
+                )
+        with self._talking("analyzer", "asking for its options"):
+            found += [f"analyzer: {problem}" for problem in self._capture.problems()]
+        if not found and self.longest < 1:
+            found.append(
+                f"a gap of {self._gap} symbols after a lead-in of {self._lead} leaves no room for a shot in "
+                f"{self._room} symbols, which is what source and analyser hold; lower memory_time_s or lead_in_s"
+            )
+        return found
+
+    @property
+    def _room(self) -> int:
+        """Symbols that the source's memory and one capture hold."""
+        longest: int = getattr(self._source, "LONGEST", 0)
+        captured = (self._capture.longest - self._delay) // self._grid.capture_samples
+        return min(longest // self._grid.source_samples, captured)
+
+    @property
+    def longest(self) -> int:
+        """Symbols of the longest shot."""
+        return self._room - self._lead - self._gap
+
+    def prepare(self) -> None:
+        """Set up source and analyser, RF left as it is."""
+        config, source = self._config, self._source
+        with self._talking("source", "setting it up"), source.group("setting it up"):
+            source.arb_enabled = False
+            source.frequency = self._carrier_hz
+            source.power = config.power_dbm
+            source.sample_rate = config.source_rate_hz
+            source.arb_scaling = config.waveform_scaling_percent
+            source.modulation_enabled = True
+        with self._talking("analyzer", "setting it up"):
+            self._analyzer.abort()
+            self._set_up = None
+            self._set_up_for(_IDLE_SAMPLES, "immediate")
+
+    def retune(self, carrier_hz: float) -> None:
+        """Change to another carrier."""
+        if carrier_hz == self._carrier_hz:
+            return
+        self._carrier_hz, self._set_up = carrier_hz, None
+        with self._talking("source", f"tuning to {carrier_hz:.12g} Hz"):
+            with self._source.group(f"tuning to {carrier_hz:.12g} Hz"):
+                self._source.frequency = carrier_hz
+
+    def _set_up_for(self, samples: int, trigger: str) -> None:
+        if self._set_up == (samples, trigger):
+            return
+        self._set_up = None
+        self._capture.setup(self._carrier_hz, samples, trigger)
+        self._set_up = samples, trigger
+
+    def _layouts(self, shots: int, symbols: int) -> Iterator[Layout]:
+        shortest = ceil(self._source.SHORTEST / self._grid.source_samples)
+        return layouts(shots, symbols, self._lead, self._gap, shortest, self._room, self._config.batch)
+
+    def parts(self, shots: int, symbols: int) -> Iterator[int]:
+        """Share shots among captures: yield the shots of each."""
+        return (layout.shots for layout in self._layouts(shots, symbols))
+
+    def take(self, drives: NDArray[np.float64]) -> Taken:
+        """Take the shots (shots, symbols) of one capture."""
+        layout = next(self._layouts(*drives.shape))
+        config, grid, source, analyzer = self._config, self._grid, self._source, self._analyzer
+        doing = f"a capture of {layout.shots} shots"
+        question = ":OUTP?"
+        codes = waveform_of(drives, config.encoding, layout, grid)
+        with self._talking("source", f"loading the waveform of {doing}"), source.unchecked():
+            source.load_waveform(NAME, codes, layout.starts(grid.source_samples))
+            source.arm_waveform(NAME)
+        with self._talking("analyzer", f"arming {doing}"), analyzer.group(f"arming {doing}"):
+            self._set_up_for(capture_length(layout, grid) + self._delay, "external")
+            analyzer.arm()
+        # Until its answer is read the source must not be asked anything else: with any trouble, both are given up.
+        with self._talking("source", f"playing {doing}"):
+            source.trigger()
+            source.send_with_errors(question)
+            with self._talking("analyzer", f"fetching {doing}"):
+                samples = self._capture.fetch()
+                overloaded = analyzer.overloaded()
+            rf = source.answer_with_errors(question, f"playing {doing}")
+        if rf != "1":
+            raise DeviceFault(
+                f"source: RF was off while {doing} was taken (answer to {question}: {rf!r}); somebody or the source "
+                "itself has turned it off: look at its front panel"
+            )
+        if not np.isfinite(samples).all():
+            raise DeviceFault(f"analyzer: {doing} holds values that are not numbers; look at its front panel")
+        found = cut(samples[self._delay :], layout, grid)
+        return Taken(self._responses(found), self._flags(found, overloaded))
+
+    def _responses(self, found: Cut) -> NDArray[np.float64]:
+        config = self._config
+        windows = found.windows / self._bench.wiring.full_scale_v
+        if config.readout == "envelope":
+            return np.abs(windows)
+        if config.phase_rad:
+            windows = windows * np.exp(-1j * config.phase_rad)
+        return np.concatenate([windows.real, windows.imag], axis=-1)
+
+    def _flags(self, found: Cut, overloaded: bool) -> NDArray[np.uint32]:
+        clipped = found.peak >= _NEAR_RANGE * self._range_v
+        if overloaded and not clipped.any():
+            clipped[:] = True
+        ringing = (found.before > self._loud_v2) | (found.after > self._loud_v2)
+        return (clipped * np.uint32(Flag.OVERLOAD) | ringing * np.uint32(Flag.OSCILLATION)).astype(np.uint32)
+
+    def idle_v(self) -> float:
+        """Return the strongest line's amplitude at the analyser, V peak; RF is off."""
+        doing = "listening to the ring with RF off"
+        with self._talking("analyzer", doing):
+            with self._analyzer.group(doing):
+                self._set_up_for(_IDLE_SAMPLES, "immediate")
+                self._analyzer.arm()
+            samples = self._capture.fetch()
+        if not np.isfinite(samples).all():
+            raise DeviceFault(f"analyzer: {doing} gave values that are not numbers; look at its front panel")
+        noise_v2 = float(np.square(np.abs(samples)).mean())
+        self._loud_v2 = max(self._quiet_v2, _ABOVE_NOISE * noise_v2)
+        return strongest_line(samples)
+
+    def settings(self) -> Mapping[str, Setting]:
+        """Return the grid of samples, gap and quantisation."""
+        config, grid = self._config, self._grid
+        return {
+            "gap_s": Setting(self._gap * config.symbol_s, "s"),
+            "lead_in_used_s": Setting(self._lead * config.symbol_s, "s"),
+            "source_samples_per_symbol": Setting(grid.source_samples),
+            "source_full_code": Setting(FULL_CODE),
+            "analyzer_rate_hz": Setting(grid.capture_samples / config.symbol_s, "Hz"),
+            "analyzer_word": Setting("float32"),
+        }
