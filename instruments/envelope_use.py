@@ -84,12 +84,7 @@ class EnvelopeUse:
                 'take a vector source, or use = "spectrum"'
             )
         else:
-            with self._talking("source", "asking for its options"):
-                fastest = self._source.fastest()
-            if config.source_rate_hz > fastest:
-                found.append(
-                    f"source: source_rate_hz = {config.source_rate_hz:g}: its options go up to {fastest:g} samples/s"
-                )
+            found += self._too_fast()
         with self._talking("analyzer", "asking for its options"):
             found += [f"analyzer: {problem}" for problem in self._capture.problems()]
         if not found and self.longest < 1:
@@ -98,6 +93,17 @@ class EnvelopeUse:
                 f"{self._room} symbols, which is what source and analyser hold; lower memory_time_s or lead_in_s"
             )
         return found
+
+    def _too_fast(self) -> list[str]:
+        rate_hz = self._config.source_rate_hz
+        try:
+            with self._talking("source", "asking for its options"):
+                fastest = self._source.fastest()
+        except DeviceFault as fault:
+            return [str(fault)]
+        if rate_hz <= fastest:
+            return []
+        return [f"source: source_rate_hz = {rate_hz:g}: its options go up to {fastest:g} samples/s"]
 
     @property
     def _room(self) -> int:

@@ -16,6 +16,7 @@ from instruments.levels import dbm_of
 from instruments.magnonic_ring_config import UNITS, MagnonicRingConfig
 from instruments.rack import Rack
 from instruments.ring_use import RingUse
+from instruments.safety import make_all_safe
 from instruments.spectrum_use import SpectrumUse
 from labpgt.device import Setting, checked_drives
 from labpgt.errors import DeviceFault
@@ -50,7 +51,11 @@ class MagnonicRing:
         self._use: RingUse | None = None
         self._ready = False
         """RF is on, gain is up, and the ring was found healthy."""
+        self._interrupting = threading.Lock()
         self._interrupted: str | None = None
+        """What another thread has done to the device while shots were being taken."""
+        self._interrupters = 0
+        """Threads that are at it."""
         self._healthy_at = 0.0
         """When it was last found so, on the monotonic clock."""
         self._pilot: NDArray[np.float64] | None = None
@@ -104,7 +109,8 @@ class MagnonicRing:
                 rack.connect()
             except DeviceFault as fault:
                 raise DeviceFault("\n".join([*problems, str(fault)])) from fault
-            self._rack, self._interrupted = rack, None
+            self._rack = rack
+            self._forget_interruption()
             try:
                 self._use = self._new_use(rack)
                 problems += self._use.problems() + self._beyond_attenuator(rack)
@@ -209,7 +215,7 @@ class MagnonicRing:
             groups = self._groups(len(drives), tuning or {})
             self._flags = np.zeros(len(drives), np.uint32)
             responses = np.empty((*drives.shape, self.n_nodes))
-            self._interrupted = None
+            self._forget_interruption()
             with self._faults_make_safe(rack):
                 if rack.lost:
                     raise DeviceFault(f"{self.name}: the connection to {', '.join(sorted(rack.lost))} is lost")
@@ -307,7 +313,8 @@ class MagnonicRing:
                 raise DeviceFault(f"{self.name}: a closed device cannot recover; call open() first")
             rack = self._rack
             with self._faults_make_safe(rack):
-                self._ready, self._interrupted = False, None
+                self._ready = False
+                self._forget_interruption()
                 rack.reconnect()
                 rack.start_guard()
                 self._use = self._new_use(rack)
@@ -323,17 +330,18 @@ class MagnonicRing:
         rack = self._rack
         if rack is None:
             return
-        self._interrupted = "the device was made safe"
-        if not self._lock.acquire(timeout=_TURN_S):
-            rack.force_safe("source")
-            return
-        try:
-            if self._rack is not rack:
+        with self._interruption("the device was made safe"):
+            if not self._lock.acquire(timeout=_TURN_S):
+                self._ready = False
+                rack.force_safe("source")
                 return
-            self._ready = False
-            problems = rack.make_safe()
-        finally:
-            self._lock.release()
+            try:
+                if self._rack is not rack:
+                    return
+                self._ready = False
+                problems = rack.make_safe()
+            finally:
+                self._lock.release()
         if problems:
             raise DeviceFault("\n".join(f"{self.name}: {problem}" for problem in problems))
 
@@ -342,24 +350,38 @@ class MagnonicRing:
         rack = self._rack
         if rack is None:
             return
-        self._interrupted = "the device was closed"
-        held = self._lock.acquire(timeout=_TURN_S)
-        try:
-            problems: list[str] = []
-            if not held:
-                try:
-                    rack.force_safe("source")
-                except DeviceFault as fault:
-                    problems.append(str(fault))
-                held = self._lock.acquire(timeout=_END_S)
-            if self._rack is rack:
-                self._rack, self._use, self._ready = None, None, False
-                problems += rack.close()
-        finally:
-            if held:
-                self._lock.release()
+        problems: list[str] = []
+        with self._interruption("the device was closed"):
+            held = self._lock.acquire(timeout=_TURN_S)
+            try:
+                if not held:
+                    problems += make_all_safe([("source: RF off", lambda: rack.force_safe("source"))])
+                    held = self._lock.acquire(timeout=_END_S)
+                if self._rack is rack:
+                    self._rack, self._use, self._ready = None, None, False
+                    problems += rack.close()
+            finally:
+                if held:
+                    self._lock.release()
         if problems:
             raise DeviceFault("\n".join(f"{self.name}: {problem}" for problem in problems))
+
+    @contextmanager
+    def _interruption(self, what: str) -> Iterator[None]:
+        """Let shots that are being taken end with a fault: RF may be off before their thread knows of it."""
+        with self._interrupting:
+            self._interrupted = what
+            self._interrupters += 1
+        try:
+            yield
+        finally:
+            with self._interrupting:
+                self._interrupters -= 1
+
+    def _forget_interruption(self) -> None:
+        with self._interrupting:
+            if not self._interrupters:
+                self._interrupted = None
 
     def _let_go(self, error: BaseException) -> None:
         try:

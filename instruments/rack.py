@@ -4,7 +4,6 @@ A connection on which anything went wrong is lost: it is never read again, for a
 a later question. What has to be done to a lost instrument is done over a fresh connection.
 """
 
-import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,6 +66,7 @@ class Rack:
                 continue
             before = self.identities[role]
             if identity != before:
+                self.lost.add(role)
                 problems.append(
                     f"{role}: expected the {before.model} with serial number {before.serial} and firmware "
                     f"{before.firmware} that the run began with, found number {identity.serial} and firmware "
