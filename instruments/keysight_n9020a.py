@@ -150,7 +150,7 @@ class KeysightN9020A(LabInstrument):
             self.center = center_hz
             self.iq_sample_rate = sample_rate_hz
             self.iq_duration = duration_s
-            # In this mode the attenuator decides which level fills the converter; the reference level scales the screen.
+            # In this mode the attenuator decides what fills the converter, the level scales the screen.
             self.attenuation = min(max(2 * math.ceil((reference_level_dbm + 10) / 2), 0), 70)
             self.write(f":DISP:WAV:VIEW:WIND:TRAC:Y:RLEV {reference_level_dbm:.15g} dBm")
             self.iq_trigger_source = trigger

@@ -8,6 +8,7 @@ holds the connection words them. What an instrument says that it should not say 
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple, NoReturn
@@ -99,6 +100,15 @@ class Named:
         if self._groups == 0 and (errors := self.empty_errors()):
             raise InstrumentFault(f"{self.name}: {doing}: the instrument reports {'; '.join(errors)}")
 
+    @contextmanager
+    def unchecked(self) -> Iterator[None]:
+        """Writes, and groups of them, after which whoever opened this reads the error queue, in its own time."""
+        self._groups = getattr(self, "_groups", 0) + 1
+        try:
+            yield
+        finally:
+            self._groups -= 1
+
 
 class LabInstrument(Named, SCPIMixin, Instrument):
     """An instrument that speaks SCPI. Over a TCP socket messages end with a line feed, both ways."""
@@ -148,6 +158,24 @@ class LabInstrument(Named, SCPIMixin, Instrument):
                 )
             errors.append(reply)
         return [*errors, "more that were not read"]
+
+    def send_with_errors(self, query: str) -> None:
+        """Ask a question and for the error queue in one message; read the answer with `answer_with_errors`."""
+        self.write(f"{query};:SYST:ERR?")
+
+    def answer_with_errors(self, query: str, doing: str) -> str:
+        """Return the answer to the question of `send_with_errors`; `InstrumentFault` lists all errors there were."""
+        reply = self.read().strip()
+        answer, semicolon, error = reply.partition(";")
+        code, comma, _ = error.partition(",")
+        if not (semicolon and comma and re.fullmatch(r"[+-]?\d+", code)):
+            raise InstrumentFault(
+                f'{self.name}: expected an answer and an error such as 0,"No error" to {query};:SYST:ERR?, got {reply!r}'
+            )
+        if int(code):
+            errors = [error, *self.empty_errors()]
+            raise InstrumentFault(f"{self.name}: {doing}: the instrument reports {'; '.join(errors)}")
+        return answer
 
     def check_errors(self) -> list[str]:
         """Read all errors from the instrument, at most `ERRORS_READ`."""

@@ -147,8 +147,11 @@ class SupplyHMP4040(Supply):
             supply.output_enabled = True
 
     def off(self) -> None:
-        """Channel off, from any state: two writes, nothing is asked."""
-        self._selected().selected_channel_active = False
+        """Channel off, from any state: one write, nothing is asked.
+
+        Selecting and switching travel together, for another connection could select another channel in between.
+        """
+        self.write(f"INST:NSEL {self.channel};:OUTP:SEL 0")
 
 
 def _switched(read: Any) -> bool:
