@@ -93,7 +93,7 @@ def lost(error: BaseException | None) -> bool:
 
 @contextmanager
 def visa_errors(role: str, doing: str) -> Iterator[None]:
-    """Turn what pyvisa, the network and the reading of answers raise into a `DeviceFault` that names `role` and `doing`.
+    """Turn what pyvisa, the network and the reading of answers raise into a `DeviceFault` with `role` and `doing`.
 
     `role` may hold the address as well. A fault of the instrument gets the two in front of it.
     """
