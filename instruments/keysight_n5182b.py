@@ -1,7 +1,7 @@
 """Vector source Keysight (Agilent) N5182B MXG, N5172B EXG, N5182A MXG: waveform memory played on a carrier."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -71,9 +71,9 @@ class KeysightN5182B(LabInstrument):
 
     @property
     def waveform(self) -> str:
-        """Control the waveform in volatile memory that is played (name of up to 23 letters, digits and _)."""
+        """Control the waveform in volatile memory that is played (name of up to 22 letters, digits and _)."""
         reply = self.ask(":RAD:ARB:WAV?").strip()
-        found = re.fullmatch(r'"WFM1:(\w{1,23})"', reply)
+        found = re.fullmatch(r'"WFM1:(\w{1,22})"', reply)
         if not found:
             raise InstrumentFault(f'{self.name}: expected "WFM1:NAME" as the answer to :RAD:ARB:WAV?, got {reply!r}')
         return found[1]
@@ -84,7 +84,8 @@ class KeysightN5182B(LabInstrument):
 
     def fastest(self) -> float:
         """Highest sample rate of the installed options in samples/s; `InstrumentFault` without a baseband generator."""
-        rates = [rate for option, rate in self.FASTEST.items() if option in self.installed_options()]
+        installed = self.installed_options()
+        rates = [rate for option, rate in self.FASTEST.items() if option in installed]
         if not rates:
             raise InstrumentFault(
                 f"{self.name}: playing a waveform needs one of the options {', '.join(self.FASTEST)}, none is installed"
@@ -99,10 +100,12 @@ class KeysightN5182B(LabInstrument):
         """RF on."""
         self.write(":OUTP ON")
 
-    def load_waveform(self, name: str, codes: NDArray[np.int16]) -> None:
-        """Load I and Q codes `(samples, 2)`, int16, as `name`, with marker 1 set on its first samples.
+    def load_waveform(self, name: str, codes: NDArray[np.int16], shots: Sequence[int] = ()) -> None:
+        """Load I and Q codes `(samples, 2)`, int16, as `name`, with its markers.
 
-        The player is switched off first: a waveform in use cannot be written over.
+        Marker 1 is set on the first `MARKED` samples, to trigger the analyser; marker 2 on the samples `shots`, each
+        the first of a shot. The player is switched off first: a waveform in use cannot be written over. `ValueError`
+        before anything is sent.
         """
         checked_name(name)
         codes = np.asarray(codes)
@@ -114,6 +117,13 @@ class KeysightN5182B(LabInstrument):
             raise ValueError(f"{self.name}: expected {self.SHORTEST} to {self.LONGEST} samples, got {len(codes)}")
         markers = np.zeros(len(codes), np.uint8)
         markers[: self.MARKED] = 1
+        starts = np.asarray(shots, dtype=np.int64)
+        if starts.size and not (starts.min() >= 0 and starts.max() < len(codes)):
+            raise ValueError(
+                f"{self.name}: expected shots to begin at samples 0 to {len(codes) - 1}, got "
+                f"{starts.min()} to {starts.max()}"
+            )
+        markers[starts] |= 2
         with self.group(f"loading waveform {name} of {len(codes)} samples"):
             self.write(":RAD:ARB OFF")
             # The waveform first: writing it clears the markers of its name.
@@ -149,6 +159,6 @@ class KeysightN5182B(LabInstrument):
 
 def checked_name(name: str) -> str:
     """Return the name of a waveform, or raise `ValueError`."""
-    if not re.fullmatch(r"[A-Za-z0-9_]{1,23}", name):
-        raise ValueError(f"expected a waveform's name of 1 to 23 letters, digits and _, got {name!r}")
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,22}", name):
+        raise ValueError(f"expected a waveform's name of 1 to 22 letters, digits and _, got {name!r}")
     return name

@@ -1,12 +1,22 @@
 """Signal analyser Keysight (Agilent) N9020A/B MXA: spectrum, zero span, and capture of I and Q."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from instruments.scpi import InstrumentFault, LabInstrument, choice_control, real_control, switch_control, whole_control
+from instruments.scpi import (
+    InstrumentFault,
+    LabInstrument,
+    choice_control,
+    measured,
+    real_control,
+    switch_control,
+    whole,
+    whole_control,
+)
 
 TRIGGERS: Mapping[str, str] = {"external": "EXT1", "immediate": "IMM"}
 
@@ -68,8 +78,8 @@ class KeysightN9020A(LabInstrument):
     )
     unit = choice_control(":UNIT:POW", "Control the unit of levels ('V' or 'dBm').", {"V": "V", "dBm": "DBM"})
     continuous = switch_control(":INIT:CONT", "Control whether a new sweep begins when one ends (bool).")
-    trigger = choice_control(":TRIG:SOUR", "Control what starts a sweep ('external' or 'immediate').", TRIGGERS)
-    iq_trigger = choice_control(
+    trigger_source = choice_control(":TRIG:SOUR", "Control what starts a sweep ('external' or 'immediate').", TRIGGERS)
+    iq_trigger_source = choice_control(
         ":TRIG:WAV:SOUR", "Control what starts a capture of I and Q ('external' or 'immediate').", TRIGGERS
     )
     iq_sample_rate = real_control(
@@ -79,6 +89,13 @@ class KeysightN9020A(LabInstrument):
         ":WAV:SWE:TIME",
         "Control the length of a capture of I and Q in s (float strictly from 1e-6 to 100).",
         (1e-6, 100),
+    )
+
+    integrity = measured(":STAT:QUES:INT:COND", "Get the bits of the questionable integrity register (int).", whole)
+    waiting_for_trigger = measured(
+        ":STAT:OPER:COND",
+        "Get whether the analyser is armed and waits for its trigger (bool).",
+        lambda bits: bool(whole(bits) & 0b100000),
     )
 
     def setup_zero_span(
@@ -119,7 +136,7 @@ class KeysightN9020A(LabInstrument):
         self.write(":AVER:TYPE RMS")
         self.write(f":DISP:WIND:TRAC:Y:RLEV {reference_level_dbm:.15g} dBm")
         self.unit = "V"
-        self.trigger = trigger
+        self.trigger_source = trigger
         self._formats()
 
     def setup_iq(
@@ -133,10 +150,23 @@ class KeysightN9020A(LabInstrument):
             self.center = center_hz
             self.iq_sample_rate = sample_rate_hz
             self.iq_duration = duration_s
+            # In this mode the attenuator decides what fills the converter, the level scales the screen.
+            self.attenuation = min(max(2 * math.ceil((reference_level_dbm + 10) / 2), 0), 70)
             self.write(f":DISP:WAV:VIEW:WIND:TRAC:Y:RLEV {reference_level_dbm:.15g} dBm")
-            self.iq_trigger = trigger
+            self.iq_trigger_source = trigger
             self._formats()
+        if not math.isclose(rate := self.iq_sample_rate, sample_rate_hz, rel_tol=1e-9):
+            raise InstrumentFault(
+                f"{self.name}: asked for {sample_rate_hz:.12g} samples of I and Q a second, the analyser takes "
+                f"{rate:.12g}; with its options ({', '.join(sorted(self.installed_options())) or 'none'}) it reaches "
+                f"{1.25 * self.widest():.12g}"
+            )
         self._arm, self._values, self._duration_s = ":INIT:WAV", round(sample_rate_hz * duration_s), duration_s
+
+    def widest(self) -> float:
+        """Analysis bandwidth of the installed options in Hz; the sample rate can be 1.25 times it."""
+        installed = self.installed_options()
+        return max([10e6, *(width for option, width in self.WIDEST.items() if option in installed)])
 
     def _formats(self) -> None:
         self.write(":FORM REAL,32")
@@ -165,7 +195,7 @@ class KeysightN9020A(LabInstrument):
 
     def overloaded(self) -> bool:
         """Whether the analyser says that the input was too strong for its range."""
-        return bool(int(self.ask(":STAT:QUES:INT:COND?")) & self.OVERLOAD)
+        return bool(self.integrity & self.OVERLOAD)
 
     def abort(self) -> None:
         """Stop waiting for a trigger and acquiring."""

@@ -8,7 +8,17 @@ from numpy.typing import NDArray
 from pymeasure.instruments.rohdeschwarz import FSL
 from pymeasure.instruments.rohdeschwarz.fsseries import FSSeries
 
-from instruments.scpi import Identity, InstrumentFault, LabInstrument, choice_control, real_control, whole_control
+from instruments.scpi import (
+    Identity,
+    InstrumentFault,
+    LabInstrument,
+    choice_control,
+    measured,
+    real_control,
+    switch_control,
+    whole,
+    whole_control,
+)
 
 TRIGGERS: Mapping[str, str] = {"external": "EXT", "immediate": "IMM"}
 
@@ -20,9 +30,6 @@ class _Analyzer(LabInstrument, FSSeries):
     """Highest frequency of each model in Hz."""
     OVERLOAD: ClassVar[int] = 0b101
     """Bits of the questionable power register: overload at the RF input, overload in the IF path."""
-
-    has_frames: ClassVar[bool] = False
-    """Whether `setup_frames` can be used."""
 
     def __init__(self, adapter: Any, name: str, **kwargs: Any) -> None:
         super().__init__(adapter, name, **kwargs)
@@ -73,7 +80,20 @@ class _Analyzer(LabInstrument, FSSeries):
         {"rms": "RMS", "average": "AVER", "sample": "SAMP", "positive": "POS", "negative": "NEG"},
     )
     unit = choice_control("CALC:UNIT:POW", "Control the unit of levels ('V' or 'dBm').", {"V": "V", "dBm": "DBM"})
-    trigger = choice_control("TRIG:SOUR", "Control what starts a sweep ('external' or 'immediate').", TRIGGERS)
+    trigger_source = choice_control("TRIG:SOUR", "Control what starts a sweep ('external' or 'immediate').", TRIGGERS)
+
+    continuous_sweep_enabled = switch_control("INIT:CONT", "Control whether a new sweep begins when one ends (bool).")
+    power_questions = measured("STAT:QUES:POW:COND", "Get the bits of the questionable power register (int).", whole)
+    waiting_for_trigger = measured(
+        "STAT:OPER:COND",
+        "Get whether the analyser is armed and waits for its trigger (bool).",
+        lambda bits: bool(whole(bits) & 0b100000),
+    )
+
+    @property
+    def has_frames(self) -> bool:
+        """Get whether many spectra can be taken in one go (bool)."""
+        return False
 
     def check_identity(self) -> Identity:
         """Return who answers and narrow the limits of frequencies to its model, or raise `InstrumentFault`."""
@@ -119,7 +139,7 @@ class _Analyzer(LabInstrument, FSSeries):
         self.detector = "rms"
         self.write(f"DISP:WIND:TRAC:Y:RLEV {reference_level_dbm:.15g} DBM")
         self.unit = "V"
-        self.trigger = trigger
+        self.trigger_source = trigger
         self.write("FORM REAL,32")
 
     def setup_frames(self, frames: int) -> None:
@@ -147,7 +167,7 @@ class _Analyzer(LabInstrument, FSSeries):
 
     def overloaded(self) -> bool:
         """Whether the analyser says that the input was too strong for its range."""
-        return bool(int(self.ask("STAT:QUES:POW:COND?")) & self.OVERLOAD)
+        return bool(self.power_questions & self.OVERLOAD)
 
     def abort(self) -> None:
         """Stop waiting for a trigger and acquiring."""
@@ -169,14 +189,23 @@ class RohdeSchwarzFSV(_Analyzer):
     }
     FRAMES: ClassVar[tuple[int, int]] = (1, 20000)
     """Fewest and most spectra in one go."""
-    has_frames: ClassVar[bool] = True
 
     def __init__(self, adapter: Any, name: str = "Rohde & Schwarz FSV analyser", **kwargs: Any) -> None:
         super().__init__(adapter, name, **kwargs)
+        self._spectrogram: bool | None = None
+
+    @property
+    def has_frames(self) -> bool:
+        """Get whether the spectrogram (option K14), many spectra in one go, is installed (bool; asked once)."""
+        if self._spectrogram is None:
+            self._spectrogram = "K14" in self.installed_options()
+        return self._spectrogram
 
     def setup_frames(self, frames: int) -> None:
-        """Have the next acquisitions take `frames` sweeps each, one a trigger, kept as a spectrogram."""
+        """Have the next acquisitions take `frames` sweeps each, one a trigger, kept as a spectrogram (option K14)."""
         self._check_setup()
+        if not self.has_frames:
+            self.require_options(["K14"], f"taking {frames} spectra in one go")
         low, high = self.FRAMES
         if not low <= frames <= high:
             raise ValueError(f"{self.name}: expected {low} to {high} spectra in one go, got {frames}")
@@ -196,7 +225,7 @@ class RohdeSchwarzFSV(_Analyzer):
 
     def fetch_frames(self, frames: int) -> NDArray[np.float64]:
         """Wait for the sweeps and return their levels in V rms, `(frames, points)`, first sweep first."""
-        if frames != self._frames:
+        if frames != self._frames or not frames:
             raise InstrumentFault(f"{self.name}: fetching {frames} spectra, but {self._frames} were set up")
         with self.patience(self._duration_s * frames):
             levels = self.ask_floats("*WAI;:TRAC? SPEC", frames * self._points)
@@ -213,3 +242,14 @@ class RohdeSchwarzFSL(_Analyzer, FSL):
 
     def __init__(self, adapter: Any, name: str = "Rohde & Schwarz FSL analyser", **kwargs: Any) -> None:
         super().__init__(adapter, name, **kwargs)
+
+    def read_trace(self, n_trace: int = 1) -> NDArray[np.float64]:
+        """Read a trace as it is: its axis and its levels in the present unit, `(2, points)`.
+
+        The axis is frequency in Hz, or in zero span time in s. pymeasure's own has a frequency axis in zero span too,
+        and fails on traces that were set to be sent as numbers of 4 bytes.
+        """
+        self.write("FORM REAL,32")
+        levels = self.ask_floats(f"TRAC{n_trace}? TRACE{n_trace}", self.points)
+        first, last = (self.freq_start, self.freq_stop) if self.freq_span else (0.0, self.sweep_time)
+        return np.array([np.linspace(first, last, len(levels)), levels])

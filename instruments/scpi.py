@@ -8,6 +8,7 @@ holds the connection words them. What an instrument says that it should not say 
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple, NoReturn
@@ -20,6 +21,9 @@ from labpgt.errors import DeviceFault
 
 ERRORS_READ = 32
 """Most entries read from an error queue in one go, so that a queue that never ends cannot hold a run."""
+
+LINES = {"read_termination": "\n", "write_termination": "\n"}
+"""How messages end on a TCP socket."""
 
 NOT_A_NUMBER = 9.9e37
 """Magnitudes from here on are SCPI's infinity (9.9E37) and not-a-number (9.91E37)."""
@@ -96,13 +100,31 @@ class Named:
         if self._groups == 0 and (errors := self.empty_errors()):
             raise InstrumentFault(f"{self.name}: {doing}: the instrument reports {'; '.join(errors)}")
 
+    @contextmanager
+    def unchecked(self) -> Iterator[None]:
+        """Writes, and groups of them, after which whoever opened this reads the error queue, in its own time."""
+        self._groups = getattr(self, "_groups", 0) + 1
+        try:
+            yield
+        finally:
+            self._groups -= 1
+
 
 class LabInstrument(Named, SCPIMixin, Instrument):
     """An instrument that speaks SCPI. Over a TCP socket messages end with a line feed, both ways."""
 
     def __init__(self, adapter: Any, name: str, **kwargs: Any) -> None:
-        kwargs.setdefault("tcpip", {"read_termination": "\n", "write_termination": "\n"})
+        kwargs.setdefault("tcpip", LINES)
         super().__init__(adapter, name, **kwargs)
+
+    def _setup_special_names(self) -> frozenset[str]:
+        # pymeasure looks every attribute up in these names, a list of hundreds: as a set that costs nothing.
+        return frozenset(super()._setup_special_names())
+
+    def limits(self, name: str) -> tuple[float, float]:
+        """Lowest and highest value that the property of that name takes now."""
+        control = getattr(type(self), name)
+        return getattr(self, f"{control.prefix}{name}_values", control.limits)
 
     def identify(self) -> Identity:
         """Return the fields of `*IDN?`; `InstrumentFault` if there are not four."""
@@ -137,6 +159,24 @@ class LabInstrument(Named, SCPIMixin, Instrument):
             errors.append(reply)
         return [*errors, "more that were not read"]
 
+    def send_with_errors(self, query: str) -> None:
+        """Ask a question and for the error queue in one message; read the answer with `answer_with_errors`."""
+        self.write(f"{query};:SYST:ERR?")
+
+    def answer_with_errors(self, query: str, doing: str) -> str:
+        """Return the answer to the question of `send_with_errors`; `InstrumentFault` lists all errors there were."""
+        reply = self.read().strip()
+        answer, semicolon, error = reply.partition(";")
+        code, comma, _ = error.partition(",")
+        if not (semicolon and comma and re.fullmatch(r"[+-]?\d+", code)):
+            raise InstrumentFault(
+                f'{self.name}: expected an answer and an error such as 0,"No error" to {query};:SYST:ERR?, got {reply!r}'
+            )
+        if int(code):
+            errors = [error, *self.empty_errors()]
+            raise InstrumentFault(f"{self.name}: {doing}: the instrument reports {'; '.join(errors)}")
+        return answer
+
     def check_errors(self) -> list[str]:
         """Read all errors from the instrument, at most `ERRORS_READ`."""
         return self.empty_errors()
@@ -164,9 +204,12 @@ class LabInstrument(Named, SCPIMixin, Instrument):
         """
         connection = self.adapter.connection
         self.write(query)
-        # Without this a line feed among the bytes would end each single read, which is slow for long blocks.
-        with connection.read_termination_context(None):
+        # Else each line feed among the bytes would end a read: correct, but slow for long blocks.
+        usual, connection.read_termination = connection.read_termination, None
+        try:
             payload = self._read_block(query, 4 * count, 4 * spare)
+        finally:
+            connection.read_termination = usual
         values = np.frombuffer(payload, "<f4", count).astype(np.float64)
         wrong = ~(np.abs(values) < NOT_A_NUMBER)
         if wrong.any():
@@ -213,6 +256,13 @@ def number(value: Any) -> float:
     raise InstrumentFault(f"expected one number as an answer, got {value!r}")
 
 
+def whole(value: Any) -> int:
+    """Return a reply as a whole number; `InstrumentFault` for anything else."""
+    if number(value) != int(value):
+        raise InstrumentFault(f"expected a whole number as an answer, got {value!r}")
+    return int(value)
+
+
 def real_control(
     command: str, docs: str, values: tuple[float, float], *, unit: str = "", auto: bool = False
 ) -> property:
@@ -225,7 +275,7 @@ def real_control(
     def process(value: float | str) -> str:
         return ":AUTO ON" if value == "AUTO" else f" {value:.15g}{unit and ' ' + unit}"
 
-    return Instrument.control(
+    control = Instrument.control(
         f"{command}?",
         f"{command}%s",
         docs,
@@ -236,6 +286,8 @@ def real_control(
         set_process=process,
         dynamic=True,
     )
+    control.limits = values
+    return control
 
 
 def whole_control(command: str, docs: str, values: tuple[int, int]) -> property:
@@ -246,16 +298,18 @@ def whole_control(command: str, docs: str, values: tuple[int, int]) -> property:
             raise ValueError(f"{command}: expected a whole number, got {value!r}")
         return int(_within(command)(value, limits))
 
-    return Instrument.control(
+    control = Instrument.control(
         f"{command}?",
         f"{command} %d",
         docs,
         validator=check,
         values=values,
-        get_process=lambda value: int(number(value)),
-        get_process_list=number,
+        get_process=whole,
+        get_process_list=whole,
         dynamic=True,
     )
+    control.limits = values
+    return control
 
 
 def choice_control(command: str, docs: str, choices: Mapping[Any, str]) -> property:
@@ -282,6 +336,11 @@ def choice_control(command: str, docs: str, choices: Mapping[Any, str]) -> prope
         get_process=read,
         get_process_list=read,
     )
+
+
+def measured(command: str, docs: str, process: Callable[[Any], Any] = number) -> property:
+    """A property that can only be read: a number, processed by `process`."""
+    return Instrument.measurement(f"{command}?", docs, get_process=process, get_process_list=process)
 
 
 def switch_control(command: str, docs: str) -> property:
