@@ -159,37 +159,35 @@ class _Link:
     def news(self) -> str | None:
         """Return why the bench may be dark, having waited for word of the guard when its last is too old."""
         with self._changed:
-            if self.fired is None and time.monotonic() - self._heard >= self._guard_s:
-                asked = time.monotonic()
-                wait_s = max(2.0, 2 * self._guard_s)
-                self._changed.wait_for(lambda: self.fired is not None or self._heard >= asked, wait_s)
-                if self.fired is None and self._heard < asked:
-                    self.fired = f"its process {self.process.pid} has not answered for {wait_s:g} s"
+            # The guard acts `guard_s` after the last beat that it got, so not before a beat that it answered is as old.
+            wait_s = max(2.0, 2 * self._guard_s)
+            if not self._changed.wait_for(
+                lambda: self.fired is not None or time.monotonic() - self._heard < self._guard_s, wait_s
+            ):
+                self.fired = f"its process {self.process.pid} has not answered for {wait_s:g} s"
         return self.fired
 
     def end(self, wait_s: float) -> list[str]:
         """Tell the guard to make the bench safe and leave; returns what it could not make safe."""
-        fired = self.fired
         self._ending.set()
         self._write(b"stop")
         self._close_pipe()
         try:
             self.process.wait(wait_s)
         except subprocess.TimeoutExpired:
-            # Reaped by this thread whenever it is through; the run need not live so long.
-            threading.Thread(target=self._reap, name="guard-reaper", daemon=True).start()
+            self._reap_later()
             return [f"guard: process {self.process.pid} is still trying to make the bench safe after {wait_s:g} s"]
         self._over.wait(1.0)
-        if self.failed is None and fired is None:
+        if self.failed is None:
             return [f"guard: {self.fired or 'its process ended without a word'}"]
-        return [f"guard: {text}" for text in self.failed or []]
+        return [f"guard: {text}" for text in self.failed]
 
     def kill(self) -> None:
         """End a guard that never took its watch."""
         self._ending.set()
         self._close_pipe()
         self.process.kill()
-        self._reap()
+        self.process.wait()
 
     def let_go(self) -> None:
         """Close the pipe: for the guard the run has ended, and it acts. Waits a moment for it to be through."""
@@ -197,11 +195,14 @@ class _Link:
         self._close_pipe()
         # A child that was forked from the run holds a copy of this object, but not of the process.
         if os.getpid() == self._owner:
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            try:
                 self.process.wait(2.0)
+            except subprocess.TimeoutExpired:
+                self._reap_later()
 
-    def _reap(self) -> None:
-        self.process.wait()
+    def _reap_later(self) -> None:
+        """Leave the guard to its work; it is reaped when it is through, if the run still lives then."""
+        threading.Thread(target=self.process.wait, name="guard-reaper", daemon=True).start()
 
     def _write(self, line: bytes) -> None:
         """Write a line; a guard that is dead or stopped shows in its missing answers."""
@@ -257,5 +258,6 @@ class _Link:
             self.refused = [str(text) for text in words["refused"]]  # type: ignore[attr-defined]
         elif "fired" in words:
             self.fired = str(words["fired"])
+            self.answered.set()
         elif "failed" in words:
             self.failed = [str(text) for text in words["failed"]]  # type: ignore[attr-defined]

@@ -156,12 +156,12 @@ class Watch:
                 last = time.monotonic()
                 self._tell(beat=value)
             elif kind == "stop":
-                return self._secure(targets)
+                return self._secure(targets, unasked=False)
             elif kind in ("end", "silence"):
                 reason = "the run ended without stopping its guard" if kind == "end" else f"no beat for {guard_s:g} s"
                 self._tell(fired=reason)
                 self._say(f"{reason}: making the bench safe")
-                return self._secure(targets)
+                return self._secure(targets, unasked=True)
             else:
                 waiting -= 1
                 problems += [value] if kind == "refused" else []
@@ -247,15 +247,17 @@ class Watch:
         os.write(handle, f"{os.getpid():<16}".encode())
         self._locks.append(handle)
 
-    def _secure(self, targets: list[Target]) -> int:
+    def _secure(self, targets: list[Target], unasked: bool) -> int:
         """Make every instrument safe, each in a thread of its own, RF first; say what was reached."""
         rf_off, outcome = threading.Event(), queue.SimpleQueue[tuple[bool, str]]()
         for rank, target in enumerate(targets):
             threading.Thread(target=self._secure_one, args=(target, rank, rf_off, outcome), daemon=True).start()
         told = []
         for _ in targets:
-            told.append(outcome.get())
-            self._say(("" if told[-1][0] else "NOT SAFE: ") + told[-1][1])
+            safe, text = outcome.get()
+            told.append((safe, text))
+            if unasked or not safe:
+                self._say(text if safe else f"NOT SAFE: {text}")
         failed = [text for safe, text in told if not safe]
         self._tell(done=[text for safe, text in told if safe], failed=failed)
         return 1 if failed else 0
