@@ -1,1 +1,1 @@
-"""A bench of instruments that are not there: SCPI servers on loopback TCP with one simulated ring behind them."""
+"""A laboratory bench in software: instruments that speak SCPI over TCP, and the simulated ring that they share."""
