@@ -40,7 +40,7 @@ class Analyzer(Instrument):
     POINTS: tuple[int, int, int]
     """Fewest and most points of a trace, and how many there are at first."""
 
-    def __init__(self, serial: str, setup: Setup) -> None:
+    def __init__(self, serial: str, setup: Setup, model: str) -> None:
         self.setup = setup
         self.armed = False
         """Waits for a trigger."""
@@ -54,7 +54,7 @@ class Analyzer(Instrument):
         self._done.set()
         self._task: asyncio.Task[None] | None = None
         self._oscillates_until = self._drifts_until = -math.inf
-        super().__init__(serial, setup.busy)
+        super().__init__(serial, setup.busy, model)
         setup.wire.connect(self._pulse)
 
     def build(self) -> None:
@@ -75,9 +75,7 @@ class Analyzer(Instrument):
         ):
             self._automatic(name, f"[:SENSe]:{words[0]}", 1.0, 50e6, "HZ", auto)
         self._automatic("sweep_time", "[:SENSe]:SWEep:TIME", 1e-6, 16000.0, "S", self._auto_sweep_time)
-        self.number(
-            "points", "[:SENSe]:SWEep:POINts", *self.POINTS[:2], default=self.POINTS[2], integer=True
-        )
+        self.number("points", "[:SENSe]:SWEep:POINts", *self.POINTS[:2], default=self.POINTS[2], integer=True)
         self.boolean("continuous", ":INITiate#:CONTinuous", default=True)
         self.tree.add(":INITiate#[:IMMediate]", command=lambda call: self.initiate())
         self.tree.add(":ABORt", command=lambda call: self.abort())
@@ -96,9 +94,7 @@ class Analyzer(Instrument):
             self.assign(name, None if scpi.boolean(call.one()) else self.value(name))
 
         self.tree.add(pattern, command=command, query=lambda call: self.shown(float(self.value(name))))
-        self.tree.add(
-            f"{pattern}:AUTO", command=switch, query=lambda call: str(int(self.values[name] is None))
-        )
+        self.tree.add(f"{pattern}:AUTO", command=switch, query=lambda call: str(int(self.values[name] is None)))
 
     def value(self, name: str) -> float:
         """Return a number that may be automatic."""
@@ -282,5 +278,3 @@ def trace_number(call: Call) -> int:
     if not name.startswith("TRACE") or name[5:] not in tuple("123456"):
         raise ScpiError(-224, f"{name[:24]}, expected TRACE1 to TRACE6")
     return int(name[5:])
-
-

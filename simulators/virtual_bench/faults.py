@@ -51,9 +51,7 @@ class Faults:
         self._lock = threading.Lock()
         self.added: list[Fault] = []
 
-    def add(
-        self, role: str, kind: str, *, after: int = 0, seconds: float | None = None, count: int = 1
-    ) -> Fault:
+    def add(self, role: str, kind: str, *, after: int = 0, seconds: float | None = None, count: int = 1) -> Fault:
         """Let `kind` strike the instrument with this role when `after` more messages have come to it.
 
         `seconds` is how long it lasts (kinds in `TIMED`), `count` how many in a row it strikes. Raises `ValueError`

@@ -31,7 +31,6 @@ class Instrument:
     """An instrument that speaks SCPI. A model adds its headers in `build` and says what they do."""
 
     MAKER: ClassVar[str]
-    MODEL: ClassVar[str]
     FIRMWARE: ClassVar[str]
     OPTIONS: ClassVar[tuple[str, ...]] = ()
     GUIDE: ClassVar[str]
@@ -40,8 +39,9 @@ class Instrument:
     """Whether a number out of range is set to the limit (with the error) instead of being refused."""
     TERMINATOR: ClassVar[bytes] = b"\n"
 
-    def __init__(self, serial: str, busy: Busy) -> None:
+    def __init__(self, serial: str, busy: Busy, model: str) -> None:
         self.serial = serial
+        self.model = model
         self.busy = busy
         self.values: dict[str, Any] = {}
         self._defaults: dict[str, Any] = {}
@@ -82,7 +82,7 @@ class Instrument:
     @property
     def identity(self) -> str:
         """Answer to `*IDN?`."""
-        return f"{self.MAKER},{self.MODEL},{self.serial},{self.FIRMWARE}"
+        return f"{self.MAKER},{self.model},{self.serial},{self.FIRMWARE}"
 
     # --- headers that set and give back one value ---
 
@@ -164,9 +164,7 @@ class Instrument:
             return str(self.values[name])
 
         for each in (pattern, *other):
-            self.tree.add(
-                each, command=lambda call: self.assign(name, scpi.choice(call.one(), each_word)), query=query
-            )
+            self.tree.add(each, command=lambda call: self.assign(name, scpi.choice(call.one(), each_word)), query=query)
 
     def assign(self, name: str, value: Any) -> None:
         """Set a value, and take it back when the model refuses it."""
@@ -293,7 +291,7 @@ class Instrument:
         except ClientGone:
             pass
         except Exception:
-            log.exception("%s: %s failed", self.MODEL, unit.header)
+            log.exception("%s: %s failed", self.model, unit.header)
             self.add_error(ScpiError(-310, unit.header[:40]))
         return None
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from simulators.virtual_bench import scpi
 from simulators.virtual_bench.instrument import unquoted
 from simulators.virtual_bench.scpi import ScpiError, block
 from simulators.virtual_bench.setup import Setup
@@ -21,29 +20,28 @@ MEMORY = 1 << 29
 
 
 class N5182B(Source):
-    """Keysight N5182B, MXG: plays a waveform once for each trigger.
+    """Keysight N5182B, MXG X-Series: plays a waveform once for each trigger.
 
     A waveform is two files: `WFM1:NAME`, big-endian 16 bit I and Q by turns, and `MKR1:NAME`, one byte a sample whose
     bit 0 is marker 1, wired to the analyser, and bit 1 marker 2. A waveform without a marker file has markers that
     never rise.
     """
 
-    MODEL = "N5182B"
     FIRMWARE = "B.01.95"
     OPTIONS = ("022", "506", "657", "1EA", "UNV")
     GUIDE = (
-        "Keysight X-Series Signal Generators SCPI Command Reference (N5180-90074), and Programming Guide (N5180-90074), "
+        "Keysight X-Series Signal Generators Programming Guide (N5180-90074), "
         "chapter Creating and Downloading Waveform Files"
     )
     FREQUENCY = (9e3, 6e9)
     POWER = (-144.0, 30.0)
 
-    def __init__(self, serial: str, setup: Setup) -> None:
+    def __init__(self, serial: str, setup: Setup, model: str) -> None:
         self.codes: dict[str, NDArray[np.int16]] = {}
         self.markers: dict[str, NDArray[np.uint8]] = {}
         self.played = 0
         """Waveforms that triggers have started."""
-        super().__init__(serial, setup)
+        super().__init__(serial, setup, model)
 
     def build(self) -> None:
         """Add the arbitrary waveform player and its files."""
@@ -65,7 +63,7 @@ class N5182B(Source):
             self.tree.add(f"{memory}:DATA", command=self._load, query=self._read_back)
             self.tree.add(f"{memory}:DELete[:NAME]", command=self._delete)
             self.tree.add(f"{memory}:CATalog", query=self._catalogue)
-        self.tree.add(":MMEMory:DELete:WFM1|WFM", command=lambda call: self._forget(*self.codes))
+        self.tree.add(":MMEMory:DELete:WFM#", command=lambda call: self._forget(*self.codes))
         self.tree.add(":TRIGger[:SEQuence][:IMMediate]", command=lambda call: self.trigger())
 
     def changed(self, name: str) -> None:
@@ -82,7 +80,7 @@ class N5182B(Source):
         name, at, folder = path.partition("@")
         if not at:
             folder, _, name = path.partition(":")
-        if folder.upper() not in ("WFM1", "MKR1") or not 0 < len(name) <= 22 or not name.isprintable():
+        if folder.upper() not in ("WFM1", "MKR1") or not 0 < len(name) <= 23 or not name.isprintable():
             raise ScpiError(-256, path[:60])
         return folder.upper(), name
 

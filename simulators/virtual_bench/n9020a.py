@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from simulators.virtual_bench.analyzer import LEVELS, OHM, Analyzer, range_v, trace_number
 from simulators.virtual_bench.scpi import ScpiError
-from simulators.virtual_bench.setup import Setup
 from simulators.virtual_bench.tree import Call
 from simulators.virtual_bench.world import SourceOutput
 
@@ -22,7 +21,6 @@ class N9020A(Analyzer):
     """Keysight N9020A, MXA: spectra and zero span (SA mode), waveform captures (BASIC mode)."""
 
     MAKER = "Agilent Technologies"
-    MODEL = "N9020A"
     FIRMWARE = "A.14.16"
     OPTIONS = ("508", "B1X", "B40", "EDP", "N9060A-2FP", "PFR")
     GUIDE = (
@@ -32,9 +30,6 @@ class N9020A(Analyzer):
     CLIPS = True
     FREQUENCY = (0.0, 8.4e9)
     POINTS = (1, 40001, 1001)
-
-    def __init__(self, serial: str, setup: Setup) -> None:
-        super().__init__(serial, setup)
 
     def build(self) -> None:
         """Add modes, IQ captures, levels and formats."""
@@ -61,9 +56,9 @@ class N9020A(Analyzer):
         self.boolean("attenuation_auto", "[:SENSe]:POWer[:RF]:ATTenuation:AUTO", default=True)
         self.choice("unit", ":UNIT:POWer", "DBM|DBMV|DBUV|V|W", default="DBM")
         detector = "NORMal|AVERage|POSitive|SAMPle|NEGative|QPEak"
-        self.choice("detector", "[:SENSe]:DETector[:FUNCtion]", detector, default="NORM", other=(
-            "[:SENSe]:DETector:TRACe#",
-        ))
+        self.choice(
+            "detector", "[:SENSe]:DETector[:FUNCtion]", detector, default="NORM", other=("[:SENSe]:DETector:TRACe#",)
+        )
         self.choice("average_type", "[:SENSe]:AVERage:TYPE", "RMS|LOG|SCALar", default="LOG")
         self.boolean("averaging", "[:SENSe]:AVERage[:STATe]")
         self.number("averages", "[:SENSe]:AVERage:COUNt", 1, 10000, default=100, integer=True)
@@ -161,9 +156,7 @@ class N9020A(Analyzer):
             raise ScpiError(-114, f"WAVeform{call.suffixes[0]}")
         mean = 10 * np.log10(max(float(np.mean(np.abs(samples) ** 2)) / 2 / OHM / 1e-3, 1e-30))
         low, high = power_dbm.min(), power_dbm.max()
-        return self._floats(
-            np.array([1 / self.values["iq_rate_hz"], mean, mean, len(samples), high - mean, high, low])
-        )
+        return self._floats(np.array([1 / self.values["iq_rate_hz"], mean, mean, len(samples), high - mean, high, low]))
 
     async def _trace(self, call: Call) -> str | bytes:
         trace_number(call)

@@ -5,7 +5,8 @@ from typing import Any
 from simulators.virtual_bench.instrument import Instrument
 from simulators.virtual_bench.setup import Setup
 
-_MAXIMUM = {"RCDAT-6000-30": 30.0, "RCDAT-6000-60": 60.0, "RCDAT-6000-90": 90.0, "RCDAT-6000-110": 110.0}
+MAXIMUM_DB = {"RCDAT-6000-30": 30.0, "RCDAT-6000-60": 60.0, "RCDAT-6000-90": 90.0, "RCDAT-6000-110": 110.0}
+"""Largest attenuation of each model."""
 _STEP = 0.25
 
 
@@ -13,16 +14,14 @@ class RCDAT(Instrument):
     """Mini-Circuits RCDAT over Telnet: short commands of its own, no SCPI queue, nothing is asked with `*`."""
 
     MAKER = "Mini-Circuits"
-    MODEL = "RCDAT-6000-90"
     FIRMWARE = "C8"
     GUIDE = "Mini-Circuits Programming Manual, Programmable Attenuators (AN-70-015), section Ethernet control"
     TERMINATOR = b"\r\n"
 
-    def __init__(self, serial: str, setup: Setup, model: str = "RCDAT-6000-90") -> None:
+    def __init__(self, serial: str, setup: Setup, model: str) -> None:
         self.setup = setup
-        self.model = model
         self.attenuation_db = setup.world.attenuation_db
-        super().__init__(serial, setup.busy)
+        super().__init__(serial, setup.busy, model)
 
     def build(self) -> None:
         """Nothing: its commands are too few for a tree."""
@@ -30,7 +29,7 @@ class RCDAT(Instrument):
     @property
     def maximum_db(self) -> float:
         """Largest attenuation of this model."""
-        return _MAXIMUM[self.model]
+        return MAXIMUM_DB[self.model]
 
     async def execute(self, message: bytes, client: Any) -> bytes | None:
         """Answer one command; every command has an answer."""

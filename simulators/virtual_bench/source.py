@@ -16,16 +16,14 @@ class Source(Instrument):
     FREQUENCY: tuple[float, float]
     POWER: tuple[float, float]
 
-    def __init__(self, serial: str, setup: Setup) -> None:
+    def __init__(self, serial: str, setup: Setup, model: str) -> None:
         self.setup = setup
         setup.wire.emission = self.emission
-        super().__init__(serial, setup.busy)
+        super().__init__(serial, setup.busy, model)
 
     def build(self) -> None:
         """Add frequency, power and the output switches."""
-        self.number(
-            "frequency", "[:SOURce]:FREQuency[:CW|FIXed]", *self.FREQUENCY, "HZ", default=self.FREQUENCY[1]
-        )
+        self.number("frequency", "[:SOURce]:FREQuency[:CW|FIXed]", *self.FREQUENCY, "HZ", default=self.FREQUENCY[1])
         self.number(
             "power",
             "[:SOURce]:POWer[:LEVel][:IMMediate][:AMPLitude]",

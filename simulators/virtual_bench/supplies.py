@@ -33,12 +33,18 @@ class Supply(Instrument):
     LIMITS: ClassVar[tuple[tuple[float, float], ...]]
     """Highest voltage and current of each channel."""
 
-    def __init__(self, serial: str, setup: Setup, role: str = "amplifier", tesla_per_ampere: float = 0.0) -> None:
+    def __init__(self, serial: str, setup: Setup, model: str) -> None:
         self.setup = setup
+        self.role = ""
+        self.tesla_per_ampere = 0.0
+        self.channels = [Channel(*limits) for limits in self.LIMITS]
+        super().__init__(serial, setup.busy, model)
+
+    def feed(self, role: str, tesla_per_ampere: float) -> None:
+        """Wire the first channel to the "amplifier" in the ring or to the "magnet" beside it."""
         self.role = role
         self.tesla_per_ampere = tesla_per_ampere
-        self.channels = [Channel(*limits) for limits in self.LIMITS]
-        super().__init__(serial, setup.busy)
+        self.changed("")
 
     def reset(self) -> None:
         """Switch every output off and set it to 0 V."""
@@ -66,7 +72,7 @@ class Supply(Instrument):
         voltage, current = self.measured(0)
         if self.role == "magnet":
             self.setup.world.bias_t = current * self.tesla_per_ampere if self.live(0) else None
-        else:
+        elif self.role:
             self.setup.world.amplifier_on = voltage >= AMPLIFIER_V and current >= AMPLIFIER_A
 
     @property
@@ -79,7 +85,6 @@ class E36312A(Supply):
     """Keysight E36312A, triple output: channels are named by a list in each command."""
 
     MAKER = "Keysight Technologies"
-    MODEL = "E36312A"
     FIRMWARE = "2.1.0-1.0.4-1.12"
     GUIDE = "Keysight E36300 Series Programmable DC Power Supplies, Programming Guide (E36311-90008)"
     LIMITS = ((6.18, 5.15), (25.75, 1.03), (25.75, 1.03))
