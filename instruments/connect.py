@@ -85,7 +85,7 @@ def lost(error: BaseException | None) -> bool:
     error behind it).
     """
     while error is not None:
-        if isinstance(error, InstrumentFault | VisaError | OSError | EOFError | _UNREADABLE):
+        if isinstance(error, (InstrumentFault, VisaError, OSError, EOFError, *_UNREADABLE)):
             return True
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return False

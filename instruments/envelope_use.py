@@ -46,8 +46,8 @@ def grid_of(config: MagnonicRingConfig) -> tuple[Grid | None, list[str]]:
     on = whole_samples(config.duty * samples, 1.0)
     if on is None:
         problems.append(
-            f"duty = {config.duty:g}: is {config.duty * samples:g} of the {samples} samples of a symbol; expected a whole "
-            "number of them, or a higher source_rate_hz"
+            f"duty = {config.duty:g}: is {config.duty * samples:g} of the {samples} samples of a symbol; expected a "
+            "whole number of them, or a higher source_rate_hz"
         )
         return None, problems
     return Grid(samples, on, config.windows, config.window_samples), problems
@@ -77,7 +77,6 @@ class EnvelopeUse:
     def problems(self) -> list[str]:
         """Say what these instruments cannot do."""
         found = list(self._off_grid)
-        config = self._config
         if not hasattr(self._source, "load_waveform"):
             found.append(
                 f'source: a {self._bench.source.model} has no waveform memory, which use = "envelope" needs; '
@@ -137,9 +136,9 @@ class EnvelopeUse:
         if carrier_hz == self._carrier_hz:
             return
         self._carrier_hz, self._set_up = carrier_hz, None
-        with self._talking("source", f"tuning to {carrier_hz:.12g} Hz"):
-            with self._source.group(f"tuning to {carrier_hz:.12g} Hz"):
-                self._source.frequency = carrier_hz
+        doing = f"tuning to {carrier_hz:.12g} Hz"
+        with self._talking("source", doing), self._source.group(doing):
+            self._source.frequency = carrier_hz
 
     def _set_up_for(self, samples: int, trigger: str) -> None:
         if self._set_up == (samples, trigger):

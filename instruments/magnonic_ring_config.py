@@ -100,7 +100,7 @@ class MagnonicRingConfig(BaseModel):
         10.0,
         ge=0,
         le=86400,
-        description="longest time between two checks that the ring is quiet with RF off and answers the pilot shot, in s",
+        description="longest time between two checks (ring quiet with RF off, pilot shot as at the start), in s",
     )
     pilot_symbols: int = Field(
         8, ge=0, le=1000, description="symbols of the pilot shot that shows drift; 0: no pilot shot"
@@ -118,8 +118,8 @@ class MagnonicRingConfig(BaseModel):
     def _pulses_fit(self) -> Self:
         if bool(self.pulse_period_s) != bool(self.pulse_width_s) or self.pulse_width_s > self.pulse_period_s:
             raise ValueError(
-                f"pulse_width_s = {self.pulse_width_s:g}, pulse_period_s = {self.pulse_period_s:g}: expected a width of "
-                "at most the period, or both 0"
+                f"pulse_width_s = {self.pulse_width_s:g}, pulse_period_s = {self.pulse_period_s:g}: expected a width "
+                "of at most the period, or both 0"
             )
         return self
 

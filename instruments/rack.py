@@ -1,4 +1,4 @@
-"""The instruments of a bench while they are in use: their connections, which of them are lost, and how they are made safe.
+"""The instruments of a bench while in use: their connections, which of them are lost, and how they are made safe.
 
 A connection on which anything went wrong is lost: it is never read again, for a late answer would be taken for that to
 a later question. What has to be done to a lost instrument is done over a fresh connection.
@@ -121,10 +121,8 @@ class Rack:
             else:
                 source.rf_off()
             if source.output_enabled is not on:
-                raise DeviceFault(
-                    f"source: RF is {'off' if on else 'on'} although it was turned {'on' if on else 'off'}; look at its "
-                    "front panel"
-                )
+                now, wanted = ("off", "on") if on else ("on", "off")
+                raise DeviceFault(f"source: RF is {now} although it was turned {wanted}; look at its front panel")
 
     def make_safe(self) -> list[str]:
         """RF off, then gain down, each on its own and each verified; return a line for each that failed."""

@@ -2,8 +2,8 @@
 
 A drive symbol is one point of the source's power list, its nodes are the spectral bins about the carrier. With an
 analyser that keeps many spectra, all points of a batch are taken with one start: the source steps through the list by
-its own clock and triggers a sweep at each point. With any other, and for a single point, each point costs one trigger and
-one sweep. The ring settles at each point within the dwell time, so a response depends on its own symbol alone.
+its own clock and triggers a sweep at each point. With any other analyser each point costs a sweep of its own. The ring
+settles at each point within the dwell time, so a response depends on its own symbol alone.
 """
 
 import time
@@ -57,13 +57,13 @@ class SpectrumUse:
             )
         if not hasattr(self._analyzer, "has_frames"):
             found.append(
-                f"analyzer: a {self._bench.analyzer.model} is not one that the use of spectra knows; take an FSV or FSL, "
-                'or use = "envelope"'
+                f"analyzer: a {self._bench.analyzer.model} is not one that the use of spectra knows; take an FSV or "
+                'FSL, or use = "envelope"'
             )
         if config.span_hz / 2 >= config.carrier_hz:
             found.append(
-                f"span_hz = {config.span_hz:g}: reaches below 0 Hz about a carrier of {config.carrier_hz:g} Hz; expected "
-                "less than twice the carrier"
+                f"span_hz = {config.span_hz:g}: reaches below 0 Hz about a carrier of {config.carrier_hz:g} Hz; "
+                "expected less than twice the carrier"
             )
         return found
 
@@ -97,8 +97,9 @@ class SpectrumUse:
             sweep_s = self._analyzer.sweep_time
         if self._batches and sweep_s > config.dwell_s:
             raise DeviceFault(
-                f"analyzer: a sweep over span_hz = {config.span_hz:g} with rbw_hz = {config.rbw_hz:g} takes {sweep_s:g} "
-                f"s, longer than dwell_s = {config.dwell_s:g}; a longer dwell_s, less span or a wider rbw_hz is needed"
+                f"analyzer: a sweep over span_hz = {config.span_hz:g} with rbw_hz = {config.rbw_hz:g} takes "
+                f"{sweep_s:g} s, longer than dwell_s = {config.dwell_s:g}; a longer dwell_s, less "
+                "span or a wider rbw_hz is needed"
             )
 
     def retune(self, carrier_hz: float) -> None:
