@@ -5,7 +5,7 @@ round trips: the analyser says that it is armed, it sends the samples, it says w
 and the waveform was taken, the source says while the analyser measures.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
@@ -16,16 +16,28 @@ from instruments.bench import Bench
 from instruments.captures import Capture, capture_of
 from instruments.levels import strongest_line, volts_peak
 from instruments.magnonic_ring_config import MagnonicRingConfig
-from instruments.ring_use import Taken, Talking
-from instruments.waveforms import FULL_CODE, Cut, Grid, Layout, capture_length, cut, layouts, symbols_of, whole_samples
-from instruments.waveforms import waveform as waveform_of
+from instruments.ring_use import Idle, Taken, Talking
+from instruments.waveforms import (
+    FULL_CODE,
+    Cut,
+    Grid,
+    Layout,
+    capture_length,
+    cut,
+    shares,
+    symbols_of,
+    waveform,
+    whole_samples,
+)
 from labpgt.device import Setting
 from labpgt.errors import DeviceFault
 from labpgt.events import Flag
+from labpgt.rng import Draw, generator
 
 NAME = "LABPGT"
 """Of the waveform in the source's memory; each capture overwrites it."""
 
+_RF = ":OUTP?"
 _IDLE_SAMPLES = 1024
 _NEAR_RANGE = 1 - 1e-4
 """Share of the range from which on a sample counts as clipped."""
@@ -66,6 +78,7 @@ class EnvelopeUse:
         self._lead = max(1, symbols_of(config.lead_in_s, config.symbol_s))
         self._gap = max(1, symbols_of(config.gap_memory_times * config.memory_time_s, config.symbol_s))
         rate_hz = config.windows * config.window_samples / config.symbol_s
+        self._pilot = generator(0, 0, Draw.CALIBRATION).uniform(*config.drive_limits, config.pilot_symbols)
         self._delay = round(config.path_delay_s * rate_hz)
         self._set_up: tuple[int, str] | None = None
         """Samples and trigger that the analyser is set up for."""
@@ -112,9 +125,14 @@ class EnvelopeUse:
         return min(longest // self._grid.source_samples, captured)
 
     @property
+    def _room_for_shots(self) -> int:
+        """Symbols that lead-in and pilot leave to shots and their gaps."""
+        return self._room - self._lead - (len(self._pilot) + self._gap if len(self._pilot) else 0)
+
+    @property
     def longest(self) -> int:
         """Symbols of the longest shot."""
-        return self._room - self._lead - self._gap
+        return self._room_for_shots - self._gap
 
     def prepare(self) -> None:
         """Set up source and analyser, RF left as it is."""
@@ -147,48 +165,59 @@ class EnvelopeUse:
         self._capture.setup(self._carrier_hz, samples, trigger)
         self._set_up = samples, trigger
 
-    def _layouts(self, shots: int, symbols: int) -> Iterator[Layout]:
-        shortest = ceil(self._source.SHORTEST / self._grid.source_samples)
-        return layouts(shots, symbols, self._lead, self._gap, shortest, self._room, self._config.batch)
+    def parts(self, shots: int, symbols: int) -> list[int]:
+        """Share shots among captures: the shots of each."""
+        most = self._room_for_shots // (symbols + self._gap)
+        return shares(shots, min(most, self._config.batch or most))
 
-    def parts(self, shots: int, symbols: int) -> Iterator[int]:
-        """Share shots among captures: yield the shots of each."""
-        return (layout.shots for layout in self._layouts(shots, symbols))
+    def _layout(self, shots: int, symbols: int) -> Layout:
+        bare = Layout(shots, symbols, self._lead, self._gap, len(self._pilot))
+        shortest = ceil(self._source.SHORTEST / self._grid.source_samples)
+        return bare._replace(filling=max(0, shortest - bare.length))
 
     def take(self, drives: NDArray[np.float64]) -> Taken:
         """Take the shots (shots, symbols) of one capture."""
-        layout = next(self._layouts(*drives.shape))
-        config, grid, source, analyzer = self._config, self._grid, self._source, self._analyzer
+        layout = self._layout(*drives.shape)
+        samples, overloaded = self.record(drives, layout)
+        found = cut(samples[self._delay :], layout, self._grid)
+        pilot = self._responses(found.pilot) if layout.pilot else None
+        return Taken(self._responses(found.windows), self._flags(found, overloaded), pilot)
+
+    def pilot(self) -> NDArray[np.float64] | None:
+        """Take the pilot shot alone: (pilot symbols, n_nodes), or None where there is none."""
+        return self.take(np.empty((0, 1))).pilot if len(self._pilot) else None
+
+    def record(self, drives: NDArray[np.float64], layout: Layout) -> tuple[NDArray[np.complex128], bool]:
+        """Play shots and capture what comes: samples in V peak from the trigger on, and whether they were too much."""
+        source, analyzer = self._source, self._analyzer
         doing = f"a capture of {layout.shots} shots"
-        question = ":OUTP?"
-        codes = waveform_of(drives, config.encoding, layout, grid)
+        codes = waveform(drives, self._pilot, self._config.encoding, layout, self._grid)
         with self._talking("source", f"loading the waveform of {doing}"), source.unchecked():
-            source.load_waveform(NAME, codes, layout.starts(grid.source_samples))
+            source.load_waveform(NAME, codes, layout.starts(self._grid.source_samples))
             source.arm_waveform(NAME)
         with self._talking("analyzer", f"arming {doing}"), analyzer.group(f"arming {doing}"):
-            self._set_up_for(capture_length(layout, grid) + self._delay, "external")
+            self._set_up_for(capture_length(layout, self._grid) + self._delay, "external")
             analyzer.arm()
         # Until its answer is read the source must not be asked anything else: with any trouble, both are given up.
         with self._talking("source", f"playing {doing}"):
             source.trigger()
-            source.send_with_errors(question)
+            source.send_with_errors(_RF)
             with self._talking("analyzer", f"fetching {doing}"):
                 samples = self._capture.fetch()
                 overloaded = analyzer.overloaded()
-            rf = source.answer_with_errors(question, f"playing {doing}")
+            rf = source.answer_with_errors(_RF, f"playing {doing}")
         if rf != "1":
             raise DeviceFault(
-                f"source: RF was off while {doing} was taken (answer to {question}: {rf!r}); somebody or the source "
-                "itself has turned it off: look at its front panel"
+                f"source: RF was off while {doing} was taken (answer to {_RF}: {rf!r}); somebody or the source itself "
+                "has turned it off: look at its front panel"
             )
         if not np.isfinite(samples).all():
             raise DeviceFault(f"analyzer: {doing} holds values that are not numbers; look at its front panel")
-        found = cut(samples[self._delay :], layout, grid)
-        return Taken(self._responses(found), self._flags(found, overloaded))
+        return samples, overloaded
 
-    def _responses(self, found: Cut) -> NDArray[np.float64]:
+    def _responses(self, windows: NDArray[np.complex128]) -> NDArray[np.float64]:
         config = self._config
-        windows = found.windows / self._bench.wiring.full_scale_v
+        windows = windows / self._bench.wiring.full_scale_v
         if config.readout == "envelope":
             return np.abs(windows)
         if config.phase_rad:
@@ -202,8 +231,8 @@ class EnvelopeUse:
         ringing = (found.before > self._loud_v2) | (found.after > self._loud_v2)
         return (clipped * np.uint32(Flag.OVERLOAD) | ringing * np.uint32(Flag.OSCILLATION)).astype(np.uint32)
 
-    def idle_v(self) -> float:
-        """Return the strongest line's amplitude at the analyser, V peak; RF is off."""
+    def idle(self) -> Idle:
+        """Listen to the ring with RF off; what is heard is the noise above which the end of a gap is not quiet."""
         doing = "listening to the ring with RF off"
         with self._talking("analyzer", doing):
             with self._analyzer.group(doing):
@@ -214,7 +243,7 @@ class EnvelopeUse:
             raise DeviceFault(f"analyzer: {doing} gave values that are not numbers; look at its front panel")
         noise_v2 = float(np.square(np.abs(samples)).mean())
         self._loud_v2 = max(self._quiet_v2, _ABOVE_NOISE * noise_v2)
-        return strongest_line(samples)
+        return Idle(strongest_line(samples), noise_v2**0.5 / self._bench.wiring.full_scale_v)
 
     def settings(self) -> Mapping[str, Setting]:
         """Return the grid of samples, gap and quantisation."""

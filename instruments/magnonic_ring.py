@@ -21,10 +21,13 @@ from instruments.spectrum_use import SpectrumUse
 from labpgt.device import Setting, checked_drives
 from labpgt.errors import DeviceFault
 from labpgt.events import Flag
-from labpgt.rng import Draw, generator
 from labpgt.validation import validated
 
 _MOST_SYMBOLS = 65_536
+_ABOVE_NOISE = 4.0
+"""How far above the noise the pilot shot must be."""
+_GONE = 0.25
+"""Share of its usual amplitude below which a pilot shot is gone: nothing that drifts comes to this."""
 _TURN_S = 0.1
 """Time that another thread gets to come to an end before RF is turned off over its head."""
 _END_S = 10.0
@@ -166,7 +169,8 @@ class MagnonicRing:
         """See that nothing comes out of the ring with RF off, and what it makes of the pilot shot; RF is on then."""
         assert self._use is not None
         rack.rf(False)
-        loud = dbm_of(self._use.idle_v())
+        idle = self._use.idle()
+        loud = dbm_of(idle.line_v)
         limit = rack.bench.limits.oscillation_dbm
         if loud > limit:
             raise DeviceFault(
@@ -177,15 +181,28 @@ class MagnonicRing:
                 "(limits.oscillation_dbm); look for another signal on the cable"
             )
         rack.rf(True)
-        if self.config.pilot_symbols:
-            symbols = min(self.config.pilot_symbols, self.max_symbols)
-            drives = generator(0, 0, Draw.CALIBRATION).uniform(*self.drive_limits, (1, symbols))
-            response = self._use.take(drives).responses
-            if self._pilot is None:
-                self._pilot = response
-            change = float(np.sqrt(np.square(response - self._pilot).mean()))
-            self._drifted = change > rack.bench.limits.drift * float(np.sqrt(np.square(self._pilot).mean()))
+        pilot = self._use.pilot()
+        if self._pilot is None and pilot is not None:
+            if _rms(pilot) <= _ABOVE_NOISE * idle.noise:
+                raise DeviceFault(
+                    f"{self.name}: nothing of the pilot shot arrives at the analyser: {_rms(pilot):.3g} with RF on, "
+                    f"{idle.noise:.3g} with RF off; look at the cables, carrier_hz and power_dbm"
+                )
+            self._pilot = pilot
+        self._look_at(pilot, rack)
         self._healthy_at = time.monotonic()
+
+    def _look_at(self, pilot: NDArray[np.float64] | None, rack: Rack) -> None:
+        """Compare a pilot shot with the first one: `DeviceFault` when it is gone, a flag for what follows on drift."""
+        if pilot is None or self._pilot is None:
+            return
+        usual = _rms(self._pilot)
+        if _rms(pilot) < _GONE * usual:
+            raise DeviceFault(
+                f"{self.name}: the pilot shot is gone: {_rms(pilot):.3g} at the analyser, {usual:.3g} when the run began; look "
+                "whether RF was turned off, and at cables, amplifier and attenuator"
+            )
+        self._drifted = _rms(pilot - self._pilot) > rack.bench.limits.drift * usual
 
     def forward(self, drives: NDArray[np.float64]) -> NDArray[np.float64]:
         """Drives (shots, symbols) within `drive_limits` to responses (shots, symbols, n_nodes), dimensionless.
@@ -215,6 +232,8 @@ class MagnonicRing:
             groups = self._groups(len(drives), tuning or {})
             self._flags = np.zeros(len(drives), np.uint32)
             responses = np.empty((*drives.shape, self.n_nodes))
+            if not len(drives):
+                return responses
             self._forget_interruption()
             with self._faults_make_safe(rack):
                 if rack.lost:
@@ -225,6 +244,8 @@ class MagnonicRing:
                     for some in self._parts(rows, drives.shape[1]):
                         self._hold_on(rack, check_health=not tuned)
                         taken = self._use.take(drives[some])
+                        if not tuned:
+                            self._look_at(taken.pilot, rack)
                         responses[some] = taken.responses
                         self._flags[some] = taken.flags | (Flag.DRIFT if self._drifted else 0)
                 if any(tuned for tuned, _ in groups):
@@ -259,13 +280,10 @@ class MagnonicRing:
             for kind in np.argsort(first)
         ]
 
-    def _parts(self, rows: NDArray[np.intp], symbols: int) -> Iterator[NDArray[np.intp]]:
-        """Yield the shots of each capture."""
+    def _parts(self, rows: NDArray[np.intp], symbols: int) -> list[NDArray[np.intp]]:
+        """Return the shots of each capture."""
         assert self._use is not None
-        done = 0
-        for count in self._use.parts(len(rows), symbols):
-            yield rows[done : done + count]
-            done += count
+        return np.split(rows, np.cumsum(self._use.parts(len(rows), symbols))[:-1])
 
     def _tune(self, rack: Rack, tuned: Mapping[str, float]) -> None:
         assert self._use is not None
@@ -423,3 +441,7 @@ class MagnonicRing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _rms(values: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.square(values).mean()))

@@ -103,7 +103,10 @@ class MagnonicRingConfig(BaseModel):
         description="longest time between two checks (ring quiet with RF off, pilot shot as at the start), in s",
     )
     pilot_symbols: int = Field(
-        8, ge=0, le=1000, description="symbols of the pilot shot that shows drift; 0: no pilot shot"
+        4,
+        ge=0,
+        le=1000,
+        description="symbols of the pilot shot that shows drift, in each capture (spectrum: at each check); 0: none",
     )
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """What the two ways of using a ring have in common."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -20,6 +20,17 @@ class Taken(NamedTuple):
     """(shots, symbols, n_nodes), dimensionless."""
     flags: NDArray[np.uint32]
     """(shots,): bits of `labpgt.events.Flag`."""
+    pilot: NDArray[np.float64] | None = None
+    """(pilot symbols, n_nodes): response to the pilot shot in the same capture, where there is one."""
+
+
+class Idle(NamedTuple):
+    """What the analyser hears with RF off."""
+
+    line_v: float
+    """Amplitude of the strongest line, V peak."""
+    noise: float
+    """Root mean square of everything, in units of a response."""
 
 
 class RingUse(Protocol):
@@ -38,14 +49,17 @@ class RingUse(Protocol):
     def longest(self) -> int:
         """Symbols of the longest shot."""
 
-    def parts(self, shots: int, symbols: int) -> Iterator[int]:
-        """Share shots of so many symbols among captures: yield the shots of each."""
+    def parts(self, shots: int, symbols: int) -> list[int]:
+        """Share shots of so many symbols among captures: the shots of each."""
 
     def take(self, drives: NDArray[np.float64]) -> Taken:
         """Take the shots (shots, symbols) of one capture; RF is on."""
 
-    def idle_v(self) -> float:
-        """Return the strongest line's amplitude at the analyser, V peak; RF is off."""
+    def pilot(self) -> NDArray[np.float64] | None:
+        """Take the pilot shot alone: (pilot symbols, n_nodes), or None where there is none; RF is on."""
+
+    def idle(self) -> Idle:
+        """Listen to the ring with RF off."""
 
     def settings(self) -> Mapping[str, Setting]:
         """Return what follows from the settings and affects a response."""

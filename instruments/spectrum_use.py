@@ -7,7 +7,7 @@ settles at each point within the dwell time, so a response depends on its own sy
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from instruments.bench import Bench
 from instruments.levels import volts_peak
 from instruments.magnonic_ring_config import MagnonicRingConfig
-from instruments.ring_use import Taken, Talking
+from instruments.ring_use import Idle, Taken, Talking
+from instruments.waveforms import shares
 from labpgt.device import Setting
 from labpgt.errors import DeviceFault
 from labpgt.events import Flag
+from labpgt.rng import Draw, generator
 
 _POWER_DIGITS = 2
 """Powers are rounded to 0.01 dB, the resolution of the source."""
@@ -125,13 +127,10 @@ class SpectrumUse:
             self._analyzer.setup_frames(frames)
         self._set_up = frames, trigger
 
-    def parts(self, shots: int, symbols: int) -> Iterator[int]:
-        """Share shots among captures: yield the shots of each."""
+    def parts(self, shots: int, symbols: int) -> list[int]:
+        """Share shots among captures: the shots of each."""
         most = self._config.batch or shots
-        most = max(1, min(most, self.longest // symbols))
-        captures = ceil(shots / most)
-        for capture in range(captures):
-            yield shots * (capture + 1) // captures - shots * capture // captures
+        return shares(shots, max(1, min(most, self.longest // symbols)))
 
     def take(self, drives: NDArray[np.float64]) -> Taken:
         """Take the shots (shots, symbols) of one capture."""
@@ -197,13 +196,22 @@ class SpectrumUse:
                 "turned it off: look at its front panel"
             )
 
-    def idle_v(self) -> float:
-        """Return the strongest line's amplitude at the analyser, V peak; RF is off."""
-        with self._talking("analyzer", "listening to the ring with RF off"):
+    def pilot(self) -> NDArray[np.float64] | None:
+        """Take the pilot shot: (pilot symbols, n_nodes), or None where there is none."""
+        symbols = min(self._config.pilot_symbols, self.longest)
+        drives = generator(0, 0, Draw.CALIBRATION).uniform(0, 1, (1, symbols))
+        return self.take(drives).responses[0] if symbols else None
+
+    def idle(self) -> Idle:
+        """Listen to the ring with RF off."""
+        doing = "listening to the ring with RF off"
+        with self._talking("analyzer", doing), self._analyzer.group(doing):
             self._set_up_for(0, "immediate")
             self._analyzer.arm()
             levels = self._analyzer.fetch_trace()
-        return float(np.sqrt(2) * levels.max())
+        line_v = float(np.sqrt(2) * levels.max())
+        noise_v = float(np.sqrt(2 * np.square(levels).mean()))
+        return Idle(line_v, noise_v / self._bench.wiring.full_scale_v)
 
     def settings(self) -> Mapping[str, Setting]:
         """Return how bins and powers come about."""

@@ -1,12 +1,12 @@
 """Many shots in one waveform, and one capture cut into shots: the arithmetic of the symbol grid, without instruments.
 
 A waveform is a quiet lead-in, then for each shot its symbols and a quiet gap in which the ring forgets, all on one grid
-of symbols. The analyser captures from the waveform's first sample on:
+of symbols. The last shot is the pilot: always the same drives, which show that all is as it was. The analyser captures
+from the waveform's first sample on:
 
-    lead-in | shot 0 | gap | shot 1 | gap | ... | filling
+    lead-in | shot 0 | gap | shot 1 | gap | ... | pilot | gap | filling
 """
 
-from collections.abc import Iterator
 from math import ceil
 from typing import NamedTuple
 
@@ -46,8 +46,10 @@ class Layout(NamedTuple):
     """Of each shot."""
     lead: int
     gap: int
+    pilot: int = 0
+    """Of the pilot shot; 0: there is none."""
     filling: int = 0
-    """Symbols of silence at the end, where the shots alone would be too short a waveform."""
+    """Of silence at the end, where the shots alone would be too short a waveform."""
 
     @property
     def period(self) -> int:
@@ -57,11 +59,16 @@ class Layout(NamedTuple):
     @property
     def length(self) -> int:
         """All symbols."""
-        return self.lead + self.shots * self.period + self.filling
+        return self.pilot_start + (self.pilot + self.gap if self.pilot else 0) + self.filling
+
+    @property
+    def pilot_start(self) -> int:
+        """First symbol of the pilot shot."""
+        return self.lead + self.shots * self.period
 
     def starts(self, samples: int) -> NDArray[np.intp]:
-        """First sample of each shot, (shots,), with so many samples a symbol."""
-        return (self.lead + self.period * np.arange(self.shots)) * samples
+        """First sample of each shot, the pilot included, with so many samples a symbol."""
+        return (self.lead + self.period * np.arange(self.shots + bool(self.pilot))) * samples
 
 
 class Cut(NamedTuple):
@@ -75,6 +82,8 @@ class Cut(NamedTuple):
     """(shots,): mean square magnitude at the end of the silence before the shot."""
     after: NDArray[np.float64]
     """(shots,): mean square magnitude at the end of the gap behind the shot."""
+    pilot: NDArray[np.complex128]
+    """(pilot symbols, windows)."""
 
 
 def whole_samples(duration_s: float, rate_hz: float) -> int | None:
@@ -89,30 +98,10 @@ def symbols_of(duration_s: float, symbol_s: float) -> int:
     return max(0, ceil(duration_s / symbol_s * (1 - _WHOLE) - _WHOLE))
 
 
-def most_shots(symbols: int, lead: int, gap: int, longest: int) -> int:
-    """Return how many shots of so many symbols fit into `longest` symbols; 0 if none does."""
-    return max(0, (longest - lead) // (symbols + gap))
-
-
-def layouts(shots: int, symbols: int, lead: int, gap: int, shortest: int, longest: int, batch: int) -> Iterator[Layout]:
-    """Share shots among as few captures as there must be, as evenly as they can be: yield the layout of each.
-
-    A capture holds at most `batch` shots (0: no limit) and from `shortest` to `longest` symbols. `ValueError` where
-    one shot is too long.
-    """
-    most = most_shots(symbols, lead, gap, longest)
-    if most < 1:
-        raise ValueError(
-            f"a shot of {symbols} symbols with its lead-in of {lead} and gap of {gap} is longer than the {longest} "
-            "symbols that fit"
-        )
-    if batch:
-        most = min(most, batch)
+def shares(shots: int, most: int) -> list[int]:
+    """Share shots among as few captures of at most `most` as there must be, as evenly as they can be."""
     captures = ceil(shots / most)
-    for capture in range(captures):
-        some = shots * (capture + 1) // captures - shots * capture // captures
-        bare = Layout(some, symbols, lead, gap)
-        yield bare._replace(filling=max(0, shortest - bare.length))
+    return [shots * (n + 1) // captures - shots * n // captures for n in range(captures)]
 
 
 def pulse_codes(drives: NDArray[np.float64], encoding: str) -> NDArray[np.int16]:
@@ -130,12 +119,16 @@ def pulse_codes(drives: NDArray[np.float64], encoding: str) -> NDArray[np.int16]
     return codes
 
 
-def waveform(drives: NDArray[np.float64], encoding: str, layout: Layout, grid: Grid) -> NDArray[np.int16]:
-    """Return the codes (samples, 2) of I and Q of the waveform for drives (shots, symbols)."""
+def waveform(
+    drives: NDArray[np.float64], pilot: NDArray[np.float64], encoding: str, layout: Layout, grid: Grid
+) -> NDArray[np.int16]:
+    """Return the codes (samples, 2) of I and Q of the waveform for drives (shots, symbols) and of the pilot."""
     codes = np.zeros((layout.length, grid.source_samples, 2), np.int16)
-    body = codes[layout.lead : layout.lead + layout.shots * layout.period]
+    body = codes[layout.lead : layout.pilot_start]
     body = body.reshape(layout.shots, layout.period, grid.source_samples, 2)
     body[:, : layout.symbols, : grid.on_samples] = pulse_codes(drives, encoding)[:, :, None]
+    end = codes[layout.pilot_start : layout.pilot_start + layout.pilot]
+    end[:, : grid.on_samples] = pulse_codes(pilot, encoding)[:, None]
     return codes.reshape(-1, 2)
 
 
@@ -147,18 +140,25 @@ def capture_length(layout: Layout, grid: Grid) -> int:
 def cut(samples: NDArray[np.complex128], layout: Layout, grid: Grid) -> Cut:
     """Cut the capture (`capture_length` samples, or magnitudes) of a waveform into its shots."""
     per_symbol = grid.capture_samples
-    first, last = layout.lead * per_symbol, (layout.lead + layout.shots * layout.period) * per_symbol
+    first, last = layout.lead * per_symbol, layout.pilot_start * per_symbol
     body = samples[first:last].reshape(layout.shots, layout.period, grid.windows, grid.window_samples)
     windows = body[:, : layout.symbols]
-    magnitude = np.abs(body).reshape(layout.shots, -1)
+    magnitude = np.abs(body).reshape(layout.shots, layout.period * per_symbol)
     after = _loudness(magnitude[:, -per_symbol:]) if layout.gap else np.zeros(layout.shots)
     lead_in = _loudness(np.abs(samples[first - per_symbol : first])[None]) if layout.lead else np.zeros(1)
+    pilot = samples[last : last + layout.pilot * per_symbol].reshape(layout.pilot, grid.windows, grid.window_samples)
     return Cut(
-        windows[..., 0] if grid.window_samples == 1 else windows.mean(axis=-1),
+        _means(windows),
         magnitude.max(axis=1),
         np.concatenate([lead_in, after[:-1]])[: layout.shots],
         after,
+        _means(pilot),
     )
+
+
+def _means(windows: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Mean over the last axis; of one sample, that sample."""
+    return windows[..., 0] if windows.shape[-1] == 1 else np.asarray(windows.mean(axis=-1))
 
 
 def _loudness(magnitude: NDArray[np.float64]) -> NDArray[np.float64]:

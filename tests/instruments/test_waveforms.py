@@ -12,9 +12,8 @@ from instruments.waveforms import (
     Layout,
     capture_length,
     cut,
-    layouts,
-    most_shots,
     pulse_codes,
+    shares,
     symbols_of,
     waveform,
     whole_samples,
@@ -31,8 +30,8 @@ def grids(draw: st.DrawFn) -> Grid:
 def batches(draw: st.DrawFn) -> tuple[NDArray[np.float64], Layout]:
     shots, symbols = draw(st.integers(1, 7)), draw(st.integers(1, 6))
     drives = draw(arrays(np.float64, (shots, symbols), elements=st.floats(-1, 1)))
-    layout = Layout(shots, symbols, draw(st.integers(1, 4)), draw(st.integers(1, 5)), draw(st.integers(0, 3)))
-    return drives, layout
+    lead, gap, pilot, filling = (draw(st.integers(low, 4)) for low in (1, 1, 0, 0))
+    return drives, Layout(shots, symbols, lead, gap, pilot, filling)
 
 
 def played(codes: NDArray[np.int16], grid: Grid) -> NDArray[np.complex128]:
@@ -48,16 +47,18 @@ def test_every_drive_comes_back_at_its_shot_symbol_and_window(
     batch: tuple[NDArray[np.float64], Layout], grid: Grid, encoding: str
 ) -> None:
     drives, layout = batch
-    codes = waveform(drives, encoding, layout, grid)
+    pilot = np.linspace(-0.5, 1, layout.pilot)
+    codes = waveform(drives, pilot, encoding, layout, grid)
     assert codes.dtype == np.int16
     assert codes.shape == (layout.length * grid.source_samples, 2)
     capture = played(codes, grid)
     assert len(capture) == capture_length(layout, grid)
     found = cut(capture, layout, grid)
-    pulses = pulse_codes(drives, encoding).astype(float)
     ramp = (1 + np.arange(grid.capture_samples)).reshape(grid.windows, -1).mean(axis=1)
-    assert np.allclose(found.windows, (pulses[..., 0] + 1j * pulses[..., 1])[..., None] * ramp, rtol=1e-12)
-    assert np.allclose(found.peak, np.abs(pulses[..., 0] + 1j * pulses[..., 1]).max(axis=1) * grid.capture_samples)
+    sent, ahead = (pulse_codes(values, encoding).astype(float) @ [1, 1j] for values in (drives, pilot))
+    assert np.allclose(found.windows, sent[..., None] * ramp, rtol=1e-12)
+    assert np.allclose(found.pilot, ahead[..., None] * ramp, rtol=1e-12)
+    assert np.allclose(found.peak, np.abs(sent).max(axis=1) * grid.capture_samples)
     assert not found.before.any()
     assert not found.after.any()
 
@@ -68,14 +69,19 @@ def test_the_pulse_is_on_for_its_share_and_nothing_is_sent_in_lead_in_gap_and_fi
     batch: tuple[NDArray[np.float64], Layout], grid: Grid
 ) -> None:
     drives, layout = batch
-    codes = waveform(np.where(drives == 0, 0.5, drives), "phase", layout, grid)
+    codes = waveform(np.where(drives == 0, 0.5, drives), np.full(layout.pilot, 0.5), "phase", layout, grid)
     on = (codes != 0).any(axis=1)
     expected = np.zeros((layout.length, grid.source_samples), bool)
+    starts = []
     for shot in range(layout.shots):
-        start = layout.lead + shot * (layout.symbols + layout.gap)
-        expected[start : start + layout.symbols, : grid.on_samples] = True
+        starts.append(layout.lead + shot * (layout.symbols + layout.gap))
+        expected[starts[-1] : starts[-1] + layout.symbols, : grid.on_samples] = True
+    if layout.pilot:
+        starts.append(layout.lead + layout.shots * (layout.symbols + layout.gap))
+        expected[starts[-1] : starts[-1] + layout.pilot, : grid.on_samples] = True
+        assert layout.length == starts[-1] + layout.pilot + layout.gap + layout.filling
     assert np.array_equal(on, expected.ravel())
-    assert np.array_equal(np.flatnonzero(on)[:: layout.symbols * grid.on_samples], layout.starts(grid.source_samples))
+    assert layout.starts(grid.source_samples).tolist() == [start * grid.source_samples for start in starts]
 
 
 @given(batches(), grids(), st.data())
@@ -94,37 +100,23 @@ def test_what_rings_at_the_end_of_a_gap_is_told_of_the_shots_beside_it(
     assert np.allclose(found.before, [loud if shot == gap + 1 else 0 for shot in range(layout.shots)])
 
 
-@given(
-    st.integers(0, 300),
-    st.integers(1, 20),
-    st.integers(0, 5),
-    st.integers(1, 9),
-    st.integers(0, 400),
-    st.integers(0, 50),
-)
-@settings(max_examples=300, deadline=None)
-def test_a_batch_is_shared_among_as_few_captures_as_fit(
-    shots: int, symbols: int, lead: int, gap: int, room: int, batch: int
-) -> None:
-    longest = lead + symbols + gap + room
-    shortest = min(longest, 40)
-    found = list(layouts(shots, symbols, lead, gap, shortest, longest, batch))
-    assert sum(layout.shots for layout in found) == shots
-    assert all(shortest <= layout.length <= longest for layout in found)
-    assert all(layout.shots >= 1 and (not batch or layout.shots <= batch) for layout in found)
-    assert all(not layout.filling or layout.length == shortest for layout in found)
-    if found:
-        sizes = [layout.shots for layout in found]
-        assert max(sizes) - min(sizes) <= 1
-        most = min(most_shots(symbols, lead, gap, longest), batch or shots)
-        assert (len(found) - 1) * most < shots
+def test_a_pilot_can_be_alone() -> None:
+    layout, grid = Layout(0, 1, 2, 3, 2), Grid(2, 1, 2, 1)
+    codes = waveform(np.empty((0, 1)), np.array([0.5, 1.0]), "signed", layout, grid)
+    found = cut(played(codes, grid), layout, grid)
+    assert found.windows.shape == (0, 1, 2)
+    assert found.pilot.tolist() == [[16384, 32768], [32767, 65534]]
+    assert found.peak.shape == found.before.shape == found.after.shape == (0,)
 
 
-def test_a_shot_that_cannot_fit_is_refused_with_the_numbers() -> None:
-    with pytest.raises(
-        ValueError, match=r"a shot of 30 symbols with its lead-in of 2 and gap of 7 is longer than the 38"
-    ):
-        list(layouts(1, 30, 2, 7, 1, 38, 0))
+@given(st.integers(0, 300), st.integers(1, 50))
+@settings(max_examples=100, deadline=None)
+def test_a_batch_is_shared_evenly_among_as_few_captures_as_fit(shots: int, most: int) -> None:
+    found = shares(shots, most)
+    assert sum(found) == shots
+    assert all(1 <= share <= most for share in found)
+    assert (len(found) - 1) * most < shots or not found
+    assert not found or max(found) - min(found) <= 1
 
 
 @pytest.mark.parametrize(
