@@ -26,9 +26,9 @@ class Purpose(IntEnum):
 class Flag(IntFlag):
     """What a shot suffered from, as bits of its `flags` column.
 
-    `OVERLOAD` (the analyser's range was exceeded), `OSCILLATION` (the ring sounded by itself) and `TORN` (the device
-    failed between the halves of its pair) spoil a shot: it is taken again, with its pair, and what is taken anew is
-    `RETAKEN`. `DRIFT` (the device answers otherwise than it did at the start) is only noted.
+    `OVERLOAD` (the analyser's range was exceeded), `DRIFT` (the device answers otherwise than it did at the start, by
+    more than its limit), `OSCILLATION` (the ring sounded by itself) and `TORN` (the device failed between the halves of
+    its pair) spoil a shot: it is taken again, with its pair, and what is taken anew is `RETAKEN`.
     """
 
     NONE = 0
@@ -39,7 +39,7 @@ class Flag(IntFlag):
     TORN = 16
 
 
-SPOILED = Flag.OVERLOAD | Flag.OSCILLATION | Flag.TORN
+SPOILED = Flag.OVERLOAD | Flag.DRIFT | Flag.OSCILLATION | Flag.TORN
 """Flags of a shot that nothing is learned from."""
 
 

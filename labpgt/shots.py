@@ -236,6 +236,7 @@ class ShotTaker:
 
 _ADVICE = {
     Flag.OVERLOAD: "overload: raise the analyser's reference level, or lower the drive",
+    Flag.DRIFT: "the device answers otherwise than at the start: let it settle, or allow for more drift",
     Flag.OSCILLATION: "the ring oscillates by itself: raise its attenuation",
     Flag.TORN: "the device failed between the halves of a pair",
 }

@@ -53,6 +53,7 @@ def verified(path: Path) -> Verdict:
 
 SPOILT = {
     "calibration": {0: {3: Flag.OVERLOAD}, 2: {0: Flag.OSCILLATION}},
+    "drift": {CALLS_BEFORE_TRAINING + 1: dict.fromkeys(range(16), int(Flag.DRIFT))},
     "one half of a pair": {CALLS_BEFORE_TRAINING + 1: {5: Flag.OVERLOAD}},
     "all of a step": {CALLS_BEFORE_TRAINING + 2: dict.fromkeys(range(16), int(Flag.OSCILLATION))},
     "again when taken again": {7: {2: Flag.OVERLOAD}, 8: {0: Flag.OVERLOAD}, 9: {1: Flag.OSCILLATION}},
@@ -82,13 +83,6 @@ def test_spoiled_shots_are_kept_flagged_and_taken_again(tmp_path: Path, healthy:
         same = (shots["step"] == row["step"]) & (shots["sample"] == row["sample"]) & (shots["sign"] == row["sign"])
         assert len(np.unique(shots["drive"][same], axis=0)) == 1
     assert verified(path).shots == len(shots)
-
-
-def test_drift_is_noted_and_nothing_is_taken_again(tmp_path: Path, healthy: str) -> None:
-    path = tmp_path / "run.h5"
-    assert recorded(path, device(flags_at={7: {0: Flag.DRIFT}})) == healthy
-    with Session(path) as session:
-        assert np.unique(session.shots()["flags"], return_counts=True)[1].tolist()[1:] == [1]
 
 
 @pytest.mark.parametrize("call", [0, 4, CALLS_BEFORE_TRAINING, 9])
