@@ -71,8 +71,10 @@ class KeysightN5182B(LabInstrument):
 
     @property
     def waveform(self) -> str:
-        """Control the waveform in volatile memory that is played (name of up to 22 letters, digits and _)."""
+        """Control the waveform in volatile memory that is played (up to 22 letters, digits and _; "" for none)."""
         reply = self.ask(":RAD:ARB:WAV?").strip()
+        if reply == '""':
+            return ""
         found = re.fullmatch(r'"WFM1:(\w{1,22})"', reply)
         if not found:
             raise InstrumentFault(f'{self.name}: expected "WFM1:NAME" as the answer to :RAD:ARB:WAV?, got {reply!r}')
