@@ -21,7 +21,10 @@ class KeysightN5182B(LabInstrument):
     """The source of the envelope use of a ring: a whole batch of shots in one waveform, played once a trigger."""
 
     MODELS: ClassVar[tuple[str, ...]] = ("N5182B", "N5172B", "N5182A")
-    GUIDE: ClassVar[str] = "X-Series Signal Generators N5171B/72B/73B/81B/82B/83B, Programming Guide (N5180-90074)"
+    GUIDE: ClassVar[str] = (
+        "X-Series Signal Generators, SCPI Command Reference (N5180-90057), and N518xA, E8663B, E44x8C and E82x7D "
+        'Signal Generators, Programming Guide, "Creating and Downloading Waveform Files"'
+    )
     SHORTEST: ClassVar[int] = 60
     """Fewest samples of a waveform."""
     LONGEST: ClassVar[int] = 32 * 2**20

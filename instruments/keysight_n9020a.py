@@ -26,8 +26,8 @@ class KeysightN9020A(LabInstrument):
 
     MODELS: ClassVar[tuple[str, ...]] = ("N9020A", "N9020B")
     GUIDE: ClassVar[str] = (
-        "X-Series Signal Analyzers: Spectrum Analyzer Mode (N9060-90027) and IQ Analyzer Mode (N9060-90028), "
-        "User's and Programmer's References"
+        "Keysight X-Series Signal Analyzers, Spectrum Analyzer Mode and IQ Analyzer (Basic) Mode, User's "
+        "and Programmer's References"
     )
     WIDEST: ClassVar[Mapping[str, float]] = {
         "B25": 25e6,
