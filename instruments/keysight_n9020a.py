@@ -26,8 +26,8 @@ class KeysightN9020A(LabInstrument):
 
     MODELS: ClassVar[tuple[str, ...]] = ("N9020A", "N9020B")
     GUIDE: ClassVar[str] = (
-        "X-Series Signal Analyzers: Spectrum Analyzer Mode (N9060-90027) and IQ Analyzer Mode (N9060-90028), "
-        "User's and Programmer's References"
+        "Keysight X-Series Signal Analyzers, Spectrum Analyzer Mode and IQ Analyzer (Basic) Mode, User's "
+        "and Programmer's References"
     )
     WIDEST: ClassVar[Mapping[str, float]] = {
         "B25": 25e6,
@@ -91,7 +91,9 @@ class KeysightN9020A(LabInstrument):
         (1e-6, 100),
     )
 
-    integrity = measured(":STAT:QUES:INT:COND", "Get the bits of the questionable integrity register (int).", whole)
+    questionable_integrity = measured(
+        ":STAT:QUES:INT:COND", "Get the bits of the questionable integrity register (int).", whole
+    )
     waiting_for_trigger = measured(
         ":STAT:OPER:COND",
         "Get whether the analyser is armed and waits for its trigger (bool).",
@@ -108,6 +110,7 @@ class KeysightN9020A(LabInstrument):
         trigger: str,
     ) -> None:
         """Set up one sweep in time at one frequency; levels V rms by the detector that averages power."""
+        self._arm = ""
         with self.group("setting up zero span"):
             self._setup_sweep(center_hz, 0.0, rbw_hz, points, reference_level_dbm, trigger)
             self.sweep_time = sweep_time_s
@@ -117,6 +120,7 @@ class KeysightN9020A(LabInstrument):
         self, center_hz: float, span_hz: float, rbw_hz: float, points: int, reference_level_dbm: float, trigger: str
     ) -> None:
         """Set up one sweep over frequency; levels V rms by the detector that averages power."""
+        self._arm = ""
         with self.group("setting up a spectrum"):
             self._setup_sweep(center_hz, span_hz, rbw_hz, points, reference_level_dbm, trigger)
             self.sweep_time = "AUTO"
@@ -143,6 +147,7 @@ class KeysightN9020A(LabInstrument):
         self, center_hz: float, sample_rate_hz: float, duration_s: float, reference_level_dbm: float, trigger: str
     ) -> None:
         """Set up a capture of I and Q: `round(sample_rate_hz * duration_s)` samples from the trigger on."""
+        self._arm = ""
         with self.group("setting up a capture of I and Q"):
             self.write(":INST:SEL BASIC")
             self.write(":CONF:WAV")
@@ -195,7 +200,7 @@ class KeysightN9020A(LabInstrument):
 
     def overloaded(self) -> bool:
         """Whether the analyser says that the input was too strong for its range."""
-        return bool(self.integrity & self.OVERLOAD)
+        return bool(self.questionable_integrity & self.OVERLOAD)
 
     def abort(self) -> None:
         """Stop waiting for a trigger and acquiring."""
