@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labpgt.errors import InputError
+from labpgt.errors import DeviceFault, InputError
 from simulators.dispersion import band_hz
 from simulators.envelope_ring import EnvelopeRing
 from simulators.llg_ring import LLGRing
@@ -111,7 +111,33 @@ class Rings:
             return np.zeros((*pulses.shape, 2 * grid.windows))
         low, high = ring.tunable["attenuation_db"]
         attenuation = np.full(len(pulses), np.clip(around.attenuation_db, low, high))
-        return ring.forward_pulses(pulses, {"attenuation_db": attenuation})
+        tuning = {"attenuation_db": attenuation}
+        try:
+            return ring.forward_pulses(pulses, tuning)
+        except DeviceFault as fault:
+            if isinstance(ring, LLGRing):
+                raise
+            # A model that is good for short shots can still run away.
+            self._rings[self._key(grid, around, strength)] = ring = self._llg(ring, fault)
+            return ring.forward_pulses(pulses, tuning)
+
+    def signal(
+        self, pulses: NDArray[np.complex128], grid: Grid, around: Surroundings, *, image: bool
+    ) -> NDArray[np.complex128]:
+        """Pulses (shots, symbols) to the envelope about the carrier (shots, symbols * windows), share of full scale.
+
+        A ring above its threshold is oscillating when the pulses come. The detector of the ring takes means over its
+        windows, in which something of the image at twice the carrier is left; an analyser filters it off: `image`.
+        """
+        lead = 0
+        if self.net_gain(around) >= 1:
+            kick = np.tile(self._kick(grid, around), (len(pulses), 1))
+            lead = kick.shape[1]
+            pulses = np.concatenate([kick, pulses], axis=1)
+        found = signal(self.respond(pulses, grid, around))
+        if not image:
+            found = _without_image(found, around.carrier_hz / grid.rate_hz)
+        return found[:, lead * grid.windows :]
 
     def forgotten_s(self, grid: Grid, around: Surroundings, least: float) -> float:
         """How long after its last pulse all that a ring answers is below `least`; infinite if it takes very long.
@@ -124,27 +150,20 @@ class Rings:
         return self._forgotten[key]
 
     def tone(self, grid: Grid, around: Surroundings) -> Tone:
-        """Return the oscillation that is left of a kick, of amplitude 0 below the threshold. Measured once."""
+        """Return the oscillation that a ring above its threshold has come to; of amplitude 0 below. Measured once."""
         if self.net_gain(around) < 1:
             return Tone(0.0, 0.0)
         key = (grid, around)
         if key not in self._tones:
-            rate_hz = grid.windows / grid.symbol_s
-            tail = self.wound_up(grid, around)
-            turn = np.vdot(tail[:-1], tail[1:])
-            size = float(np.sqrt(np.mean(np.abs(tail) ** 2)))
-            self._tones[key] = Tone(size, float(np.angle(turn)) / (2 * np.pi) * rate_hz)
+            silence = np.zeros((1, ceil(_LISTEN_S / 4 / grid.symbol_s)), np.complex128)
+            heard = self.signal(silence, grid, around, image=False)[0]
+            turn = float(np.angle(np.vdot(heard[:-1], heard[1:]))) / (2 * np.pi)
+            self._tones[key] = Tone(float(np.sqrt(np.mean(np.abs(heard) ** 2))), turn * grid.rate_hz)
         return self._tones[key]
 
-    def kick(self, grid: Grid, around: Surroundings) -> NDArray[np.complex128]:
-        """Return pulses (symbols,) after which a ring above its threshold oscillates at its level."""
-        settled = self._wound(grid, around)
-        return np.concatenate([np.ones(_KICK), np.zeros(settled)]).astype(np.complex128)
-
-    def wound_up(self, grid: Grid, around: Surroundings) -> NDArray[np.complex128]:
-        """Last quarter of the pick-up, after a kick, of a ring above its threshold."""
-        record = signal(self.respond(self.kick(grid, around)[None], grid, around))[0]
-        return np.asarray(record[-len(record) // 4 :])
+    def _kick(self, grid: Grid, around: Surroundings) -> NDArray[np.complex128]:
+        """Return pulses (symbols,) after which a ring above its threshold has come to its oscillation."""
+        return np.concatenate([np.ones(_KICK), np.zeros(self._wound(grid, around))]).astype(np.complex128)
 
     def _wound(self, grid: Grid, around: Surroundings) -> int:
         """Symbols that an oscillation takes to come to its level."""
@@ -183,9 +202,22 @@ class Rings:
                 return inf
             listen *= 2
 
+    @staticmethod
+    def _key(grid: Grid, around: Surroundings, strength: float) -> tuple[Any, ...]:
+        """What rings differ in."""
+        return (*grid, around.carrier_hz, around.bias_t, strength)
+
+    def _llg(self, ring: SimulatedRing, reason: Exception) -> SimulatedRing:
+        """Return the ring that this one is a model of, which answers slowly where the model does not."""
+        _LOG.warning("virtual bench: the LLG ring answers instead: %s", reason)
+        ring.close()
+        reference = LLGRing(**ring.config.model_dump())
+        reference.open()
+        return reference
+
     def _ring(self, grid: Grid, around: Surroundings, strength: float) -> SimulatedRing | None:
         """Return an open ring, or None where the film carries no wave."""
-        key = (*grid, around.carrier_hz, around.bias_t, strength)
+        key = self._key(grid, around, strength)
         if key in self._rings:
             self._rings[key] = self._rings.pop(key)
         else:
@@ -224,11 +256,18 @@ class Rings:
         except InputError as refusal:
             if self.kind == LLGRing.name:
                 raise
-            # Beyond the range of the envelope model: what it is a model of answers, slowly.
-            _LOG.warning("virtual bench: %s", refusal)
-            ring = LLGRing(**settings)
-            ring.open()
+            return self._llg(ring, refusal)
         return ring
+
+
+def _without_image(found: NDArray[np.complex128], periods: float) -> NDArray[np.complex128]:
+    """Envelope A (shots, n) from means over windows of so many carrier periods.
+
+    The mean of 2i Im(A exp(i w t)) exp(-i w t) is A - c conj(A), c the mean of exp(-2 i w t) over the window.
+    """
+    middle = np.arange(found.shape[1]) + 0.5
+    c = np.sinc(2 * periods) * np.exp(-2j * np.pi * np.mod(2 * periods * middle, 1))
+    return np.asarray((found + c * found.conj()) / (1 - np.abs(c) ** 2))
 
 
 def signal(responses: NDArray[np.float64]) -> NDArray[np.complex128]:
