@@ -14,7 +14,8 @@ from simulators.virtual_bench.waveform import Shots, Symbols, chained, cut, full
 MOST_WINDOWS = 100
 """Windows a symbol that a ring can be read in."""
 
-_LONGEST_SYMBOL_S = 1e-6
+_LONGEST_SYMBOL_S = 50e-9
+"""Of a waveform that is played a symbol a sample: a model of the ring is fitted to some symbols within its memory."""
 
 
 class Waveform(NamedTuple):

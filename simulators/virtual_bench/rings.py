@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labpgt.errors import InputError
+from labpgt.errors import DeviceFault, InputError
 from simulators.dispersion import band_hz
 from simulators.envelope_ring import EnvelopeRing
 from simulators.llg_ring import LLGRing
@@ -111,7 +111,15 @@ class Rings:
             return np.zeros((*pulses.shape, 2 * grid.windows))
         low, high = ring.tunable["attenuation_db"]
         attenuation = np.full(len(pulses), np.clip(around.attenuation_db, low, high))
-        return ring.forward_pulses(pulses, {"attenuation_db": attenuation})
+        tuning = {"attenuation_db": attenuation}
+        try:
+            return ring.forward_pulses(pulses, tuning)
+        except DeviceFault as fault:
+            if isinstance(ring, LLGRing):
+                raise
+            # A model that is good for short shots can still run away.
+            self._rings[self._key(grid, around, strength)] = ring = self._llg(ring, fault)
+            return ring.forward_pulses(pulses, tuning)
 
     def signal(
         self, pulses: NDArray[np.complex128], grid: Grid, around: Surroundings, *, image: bool
@@ -194,9 +202,22 @@ class Rings:
                 return inf
             listen *= 2
 
+    @staticmethod
+    def _key(grid: Grid, around: Surroundings, strength: float) -> tuple[Any, ...]:
+        """What rings differ in."""
+        return (*grid, around.carrier_hz, around.bias_t, strength)
+
+    def _llg(self, ring: SimulatedRing, reason: Exception) -> SimulatedRing:
+        """Return the ring that this one is a model of, which answers slowly where the model does not."""
+        _LOG.warning("virtual bench: the LLG ring answers instead: %s", reason)
+        ring.close()
+        reference = LLGRing(**ring.config.model_dump())
+        reference.open()
+        return reference
+
     def _ring(self, grid: Grid, around: Surroundings, strength: float) -> SimulatedRing | None:
         """Return an open ring, or None where the film carries no wave."""
-        key = (*grid, around.carrier_hz, around.bias_t, strength)
+        key = self._key(grid, around, strength)
         if key in self._rings:
             self._rings[key] = self._rings.pop(key)
         else:
@@ -235,10 +256,7 @@ class Rings:
         except InputError as refusal:
             if self.kind == LLGRing.name:
                 raise
-            # Beyond the range of the envelope model: what it is a model of answers, slowly.
-            _LOG.warning("virtual bench: %s", refusal)
-            ring = LLGRing(**settings)
-            ring.open()
+            return self._llg(ring, refusal)
         return ring
 
 

@@ -13,8 +13,8 @@ from simulators.virtual_bench.rings import Grid, Rings, Surroundings
 _RESOLUTION_S = 1e-9
 """Pulse periods and widths are whole numbers of this."""
 
-_LONGEST_SYMBOL = 1000
-"""Longest symbol of the ring, in `_RESOLUTION_S`."""
+_LONGEST_SYMBOL = 50
+"""Longest symbol of the ring, in `_RESOLUTION_S`: a model of it is fitted to some symbols within its memory."""
 
 _LONGEST_SETTLING_S = 40e-6
 
@@ -59,7 +59,7 @@ def steady(
     if (on + off) * grid.windows > _MOST_VALUES:
         raise InputError(
             f"pulse period {pulses.period_s:g} s: the signal would have {(on + off) * grid.windows} values "
-            f"of {1 / grid.rate_hz:g} s; expected {_MOST_VALUES} or fewer: shorten the period, or lower span or bandwidth"
+            f"of {1 / grid.rate_hz:g} s; expected {_MOST_VALUES} or fewer: shorten the period or lower the span"
         )
     if rings.net_gain(around) >= 1:
         periods = ceil(max(least_s, _RECORD_S) / ((on + off) * grid.symbol_s))

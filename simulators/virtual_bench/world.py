@@ -270,7 +270,9 @@ class World:
         """Self-oscillation of the ring about the carrier, in V peak (samples,)."""
         tone = self._tone_of(around)
         turns = tone.offset_hz * (np.arange(samples) + 0.5) / rate_hz
-        return np.asarray(self.full_scale_v * tone.amplitude * np.exp(2j * np.pi * turns))
+        # A sample is a mean.
+        size = self.full_scale_v * tone.amplitude * np.sinc(tone.offset_hz / rate_hz)
+        return np.asarray(size * np.exp(2j * np.pi * turns))
 
     def _disturbed(self, values: NDArray[np.complex128], rate_hz: float, range_v: float) -> NDArray[np.complex128]:
         """Apply drift and the conditions that were asked for to a signal (samples,) in V peak."""
