@@ -15,7 +15,7 @@ from pyvisa.constants import StatusCode
 from pyvisa.errors import Error as VisaError
 from pyvisa.errors import VisaIOError
 
-from instruments.bench import Bench, Entry
+from instruments.bench import Bench, Entry, SupplyEntry
 from instruments.models import driver_class
 from instruments.scpi import InstrumentFault
 from instruments.sockets import mend_socket
@@ -37,8 +37,16 @@ def connect(role: str, entry: Entry, timeout_s: float) -> Any:
     except LabpgtError as error:
         raise DeviceFault(f"{where}: {error}") from error
     milliseconds = max(1, round(1000 * timeout_s))
+    settings: dict[str, Any] = {"timeout": milliseconds, "open_timeout": milliseconds}
+    if isinstance(entry, SupplyEntry):
+        if entry.channel not in getattr(driver, "CHANNELS", ()):
+            raise DeviceFault(
+                f"{where}: expected a channel of {', '.join(map(str, getattr(driver, 'CHANNELS', ()))) or 'a supply'} "
+                f"of the {entry.model}, got channel {entry.channel}; correct the bench's file"
+            )
+        settings["channel"] = entry.channel
     with _opening(where, timeout_s):
-        instrument = driver(entry.address, timeout=milliseconds, open_timeout=milliseconds)
+        instrument = driver(entry.address, **settings)
     try:
         mend_socket(instrument.adapter.connection)
         _check(where, instrument, entry, timeout_s)
@@ -85,7 +93,7 @@ def lost(error: BaseException | None) -> bool:
     error behind it).
     """
     while error is not None:
-        if isinstance(error, InstrumentFault | VisaError | OSError | EOFError | _UNREADABLE):
+        if isinstance(error, (InstrumentFault, VisaError, OSError, EOFError, *_UNREADABLE)):
             return True
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return False

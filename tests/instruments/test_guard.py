@@ -88,12 +88,15 @@ def gone(process: psutil.Process) -> bool:
 
 
 @pytest.mark.parametrize("how", ["", "work"])
-def test_a_killed_run_ends_with_rf_off(
+def test_a_run_killed_with_its_group_ends_with_rf_off(
     bench: Bench, source: PlainInstrument, attenuator: PlainAttenuator, tmp_path: Path, how: str
 ) -> None:
     with run_of(bench, tmp_path, how) as (run, guard):
+        if how:
+            # The work holds the interpreter's attention, but the beats come all the same.
+            time.sleep(2 * bench.guard_s)
         assert source.rf_on
-        run.kill()
+        os.killpg(run.pid, signal.SIGKILL)
         assert wait_for(lambda: safe(source, attenuator))
         assert wait_for(lambda: gone(guard))
     # RF was off before the gain was touched, and both were asked whether they are safe.
@@ -148,25 +151,18 @@ def test_a_guard_that_is_dropped_makes_the_bench_safe(
         assert run.poll() is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signals_to_the_group_and_to_the_guard_do_not_end_it(
-    bench: Bench, source: PlainInstrument, attenuator: PlainAttenuator, tmp_path: Path, number: int
+def test_signals_to_the_guard_do_not_end_it(
+    bench: Bench, source: PlainInstrument, attenuator: PlainAttenuator, tmp_path: Path
 ) -> None:
     with run_of(bench, tmp_path) as (run, guard):
         assert os.getpgid(guard.pid) != os.getpgid(run.pid)
         assert os.getsid(guard.pid) != os.getsid(run.pid)
-        guard.send_signal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            guard.send_signal(number)
         assert said(run) == "guarded"
-        os.killpg(run.pid, number)
-        run.wait()
-        assert wait_for(lambda: safe(source, attenuator))
-
-
-def test_a_group_that_is_killed_ends_with_rf_off(
-    bench: Bench, source: PlainInstrument, attenuator: PlainAttenuator, tmp_path: Path
-) -> None:
-    with run_of(bench, tmp_path) as (run, _):
-        os.killpg(run.pid, signal.SIGKILL)
+        assert source.rf_on
+        os.killpg(run.pid, signal.SIGTERM)
+        assert run.wait() == -signal.SIGTERM
         assert wait_for(lambda: safe(source, attenuator))
 
 
@@ -225,7 +221,8 @@ def test_the_run_notices_that_its_guard_was_killed(bench: Bench) -> None:
     assert guard.stop() == []
 
 
-def test_the_run_notices_that_its_guard_is_stuck(bench: Bench) -> None:
+def test_the_run_notices_that_its_guard_is_stuck(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WORD_S", 0.2)
     with Guard(bench) as guard:
         assert guard.pid is not None
         os.kill(guard.pid, signal.SIGSTOP)
@@ -290,7 +287,7 @@ def test_every_instrument_that_the_guard_cannot_reach_is_told_at_the_start(
 
 def test_an_address_where_nothing_listens_is_told_at_the_start(bench: Bench, source: PlainInstrument) -> None:
     source.close()
-    with pytest.raises(DeviceFault, match=f"guard: source at {source.address}"):
+    with pytest.raises(DeviceFault, match=r"guard: source at TCPIP0::127\.0\.0\.1::"):
         Guard(bench).start()
 
 
@@ -355,8 +352,10 @@ def test_the_guard_needs_no_heavy_library_and_no_descriptor_of_the_run(bench: Be
     with (tmp_path / "data").open("w") as file:
         os.set_inheritable(file.fileno(), True)
         with Guard(bench) as guard:
-            assert guard.pid is not None
             process = psutil.Process(guard.pid)
-            assert process.open_files() == [] or all("data" not in found.path for found in process.open_files())
-            loaded = {Path(found.path).name for found in process.memory_maps()}
-            assert not any("torch" in name or "pydantic" in name or "h5py" in name for name in loaded)
+            opened = [Path(found.path).name for found in process.open_files()]
+            assert any(name.startswith("labpgt-guard-") for name in opened)
+            assert "data" not in opened
+            loaded = " ".join(found.path for found in process.memory_maps())
+            assert "python" in loaded
+            assert not any(name in loaded for name in ("torch", "pydantic", "h5py", "scipy"))
