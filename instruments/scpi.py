@@ -52,6 +52,8 @@ class Named:
     """Programming guide that the commands were taken from."""
 
     name: str
+    _groups: int = 0
+    """Groups that are open, one in another."""
 
     def identify(self) -> Identity:
         """Return who answers; `InstrumentFault` if the answer is not an identity."""
@@ -92,18 +94,15 @@ class Named:
         `InstrumentFault` lists every error with what was being `doing`. A group inside another is part of the outer
         one, which costs one reply for both. When the body itself raises, the queue is left alone.
         """
-        self._groups = getattr(self, "_groups", 0) + 1
-        try:
+        with self.unchecked():
             yield
-        finally:
-            self._groups -= 1
         if self._groups == 0 and (errors := self.empty_errors()):
             raise InstrumentFault(f"{self.name}: {doing}: the instrument reports {'; '.join(errors)}")
 
     @contextmanager
     def unchecked(self) -> Iterator[None]:
         """Writes, and groups of them, after which whoever opened this reads the error queue, in its own time."""
-        self._groups = getattr(self, "_groups", 0) + 1
+        self._groups += 1
         try:
             yield
         finally:
@@ -143,19 +142,16 @@ class LabInstrument(Named, SCPIMixin, Instrument):
 
     def empty_errors(self) -> list[str]:
         """Read the error queue until it is empty, at most `ERRORS_READ` entries; the texts, oldest first."""
-        errors = []
+        errors: list[str] = []
         for _ in range(ERRORS_READ):
             reply = self.ask("SYST:ERR?").strip()
-            code, comma, _ = reply.partition(",")
-            try:
-                if int(code) == 0:
-                    return errors
-            except ValueError:
-                comma = ""
-            if not comma:
+            code = _error_code(reply)
+            if code is None:
                 raise InstrumentFault(
                     f'{self.name}: expected an error such as 0,"No error" to SYST:ERR?, got {reply!r}'
                 )
+            if code == 0:
+                return errors
             errors.append(reply)
         return [*errors, "more that were not read"]
 
@@ -167,12 +163,12 @@ class LabInstrument(Named, SCPIMixin, Instrument):
         """Return the answer to the question of `send_with_errors`; `InstrumentFault` lists all errors there were."""
         reply = self.read().strip()
         answer, semicolon, error = reply.partition(";")
-        code, comma, _ = error.partition(",")
-        if not (semicolon and comma and re.fullmatch(r"[+-]?\d+", code)):
+        code = _error_code(error)
+        if not semicolon or code is None:
             raise InstrumentFault(
-                f'{self.name}: expected an answer and an error such as 0,"No error" to {query};:SYST:ERR?, got {reply!r}'
+                f"{self.name}: expected an answer and an error from the queue to {query};:SYST:ERR?, got {reply!r}"
             )
-        if int(code):
+        if code:
             errors = [error, *self.empty_errors()]
             raise InstrumentFault(f"{self.name}: {doing}: the instrument reports {'; '.join(errors)}")
         return answer
@@ -243,6 +239,12 @@ class LabInstrument(Named, SCPIMixin, Instrument):
         raise InstrumentFault(f"{self.name}: answer to {query}: expected {expected}")
 
 
+def _error_code(reply: str) -> int | None:
+    """Return the number of an error as `SYSTem:ERRor?` answers it, None if it is not one."""
+    found = re.match(r"([+-]?\d+),", reply)
+    return int(found[1]) if found else None
+
+
 def definite_block(payload: bytes) -> bytes:
     """Return the payload with the header of a definite length block before it (IEEE 488.2 ch. 8.7.9)."""
     length = b"%d" % len(payload)
@@ -293,10 +295,12 @@ def real_control(
 def whole_control(command: str, docs: str, values: tuple[int, int]) -> property:
     """A property that is a whole number within limits, which an instance narrows with `<property>_values`."""
 
+    within = _within(command)
+
     def check(value: int, limits: Sequence[int]) -> int:
-        if value != int(value):
+        if within(value, limits) != int(value):
             raise ValueError(f"{command}: expected a whole number, got {value!r}")
-        return int(_within(command)(value, limits))
+        return int(value)
 
     control = Instrument.control(
         f"{command}?",
