@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from labpgt.rng import Draw, generator
 from simulators.virtual_bench.waveform import rounded
 
-_NOISE_BAND_HZ = 1e6
+NOISE_BAND_HZ = 1e6
 """Bandwidth that the noise of an input is stated for."""
 
 
@@ -32,11 +32,11 @@ def digitised(values: NDArray[np.complex128], range_v: float, bits: int) -> tupl
     return (clipped * level).view(np.complex128), bool((clipped != codes).any())
 
 
-def noise(seed: int, capture: int, volts: float, shape: tuple[int, ...], bandwidth_hz: float) -> NDArray[np.complex128]:
-    """Noise of the input within a bandwidth, in V peak, of a capture with this number; it is `volts` rms in 1 MHz."""
-    draw = generator(seed, capture + 1, Draw.DEVICE).standard_normal((*shape, 2))
-    # Both parts together carry the power: a peak of V is V / sqrt(2) rms.
-    return np.asarray(volts * np.sqrt(bandwidth_hz / _NOISE_BAND_HZ) * (draw[..., 0] + 1j * draw[..., 1]))
+def noise(seed: int, capture: int, volts: float, samples: int, bandwidth_hz: float) -> NDArray[np.complex128]:
+    """Noise of the input within a bandwidth, in V peak (samples,); it is `volts` rms in 1 MHz. Keyed by the capture."""
+    draw = generator(seed, capture + 1, Draw.DEVICE).standard_normal((samples, 2))
+    # The power of a peak of V is V**2 / 2: each of the two parts has the deviation of the rms value.
+    return np.asarray(volts * np.sqrt(bandwidth_hz / NOISE_BAND_HZ) * (draw[:, 0] + 1j * draw[:, 1]))
 
 
 def means(values: NDArray[Any], rate_hz: float, samples: int, new_rate_hz: float) -> NDArray[Any]:

@@ -113,6 +113,24 @@ class Rings:
         attenuation = np.full(len(pulses), np.clip(around.attenuation_db, low, high))
         return ring.forward_pulses(pulses, {"attenuation_db": attenuation})
 
+    def signal(
+        self, pulses: NDArray[np.complex128], grid: Grid, around: Surroundings, *, image: bool
+    ) -> NDArray[np.complex128]:
+        """Pulses (shots, symbols) to the envelope about the carrier (shots, symbols * windows), share of full scale.
+
+        A ring above its threshold is oscillating when the pulses come. The detector of the ring takes means over its
+        windows, in which something of the image at twice the carrier is left; an analyser filters it off: `image`.
+        """
+        lead = 0
+        if self.net_gain(around) >= 1:
+            kick = np.tile(self._kick(grid, around), (len(pulses), 1))
+            lead = kick.shape[1]
+            pulses = np.concatenate([kick, pulses], axis=1)
+        found = signal(self.respond(pulses, grid, around))
+        if not image:
+            found = _without_image(found, around.carrier_hz / grid.rate_hz)
+        return found[:, lead * grid.windows :]
+
     def forgotten_s(self, grid: Grid, around: Surroundings, least: float) -> float:
         """How long after its last pulse all that a ring answers is below `least`; infinite if it takes very long.
 
@@ -124,27 +142,20 @@ class Rings:
         return self._forgotten[key]
 
     def tone(self, grid: Grid, around: Surroundings) -> Tone:
-        """Return the oscillation that is left of a kick, of amplitude 0 below the threshold. Measured once."""
+        """Return the oscillation that a ring above its threshold has come to; of amplitude 0 below. Measured once."""
         if self.net_gain(around) < 1:
             return Tone(0.0, 0.0)
         key = (grid, around)
         if key not in self._tones:
-            rate_hz = grid.windows / grid.symbol_s
-            tail = self.wound_up(grid, around)
-            turn = np.vdot(tail[:-1], tail[1:])
-            size = float(np.sqrt(np.mean(np.abs(tail) ** 2)))
-            self._tones[key] = Tone(size, float(np.angle(turn)) / (2 * np.pi) * rate_hz)
+            silence = np.zeros((1, ceil(_LISTEN_S / 4 / grid.symbol_s)), np.complex128)
+            heard = self.signal(silence, grid, around, image=False)[0]
+            turn = float(np.angle(np.vdot(heard[:-1], heard[1:]))) / (2 * np.pi)
+            self._tones[key] = Tone(float(np.sqrt(np.mean(np.abs(heard) ** 2))), turn * grid.rate_hz)
         return self._tones[key]
 
-    def kick(self, grid: Grid, around: Surroundings) -> NDArray[np.complex128]:
-        """Return pulses (symbols,) after which a ring above its threshold oscillates at its level."""
-        settled = self._wound(grid, around)
-        return np.concatenate([np.ones(_KICK), np.zeros(settled)]).astype(np.complex128)
-
-    def wound_up(self, grid: Grid, around: Surroundings) -> NDArray[np.complex128]:
-        """Last quarter of the pick-up, after a kick, of a ring above its threshold."""
-        record = signal(self.respond(self.kick(grid, around)[None], grid, around))[0]
-        return np.asarray(record[-len(record) // 4 :])
+    def _kick(self, grid: Grid, around: Surroundings) -> NDArray[np.complex128]:
+        """Return pulses (symbols,) after which a ring above its threshold has come to its oscillation."""
+        return np.concatenate([np.ones(_KICK), np.zeros(self._wound(grid, around))]).astype(np.complex128)
 
     def _wound(self, grid: Grid, around: Surroundings) -> int:
         """Symbols that an oscillation takes to come to its level."""
@@ -229,6 +240,16 @@ class Rings:
             ring = LLGRing(**settings)
             ring.open()
         return ring
+
+
+def _without_image(found: NDArray[np.complex128], periods: float) -> NDArray[np.complex128]:
+    """Envelope A (shots, n) from means over windows of so many carrier periods.
+
+    The mean of 2i Im(A exp(i w t)) exp(-i w t) is A - c conj(A), c the mean of exp(-2 i w t) over the window.
+    """
+    middle = np.arange(found.shape[1]) + 0.5
+    c = np.sinc(2 * periods) * np.exp(-2j * np.pi * np.mod(2 * periods * middle, 1))
+    return np.asarray((found + c * found.conj()) / (1 - np.abs(c) ** 2))
 
 
 def signal(responses: NDArray[np.float64]) -> NDArray[np.complex128]:

@@ -43,14 +43,15 @@ def cut(codes: NDArray[np.int16], marks: NDArray[np.intp] | None, forgotten: flo
     Without marks a shot starts where the waveform begins again after a silence of `forgotten` samples or more. Such a
     cut cannot see drives of 0 at the start of a shot: a source that marks its shots is understood better.
     """
-    baseband = (codes[:, 0] + 1j * codes[:, 1]) / FULL_CODE
+    baseband = (codes[:, 0] + 1j * codes[:, 1]).astype(np.complex128) / FULL_CODE
     loud = np.flatnonzero(codes.any(axis=1))
     if marks is None or not len(marks):
         silences = np.diff(loud) - 1
         starts = np.concatenate([loud[:1], loud[1:][silences >= forgotten]])
     else:
         starts = np.unique(np.asarray(marks, np.intp))
-        if len(loud) and loud[0] < starts[0]:
+        starts = starts[(starts >= 0) & (starts < len(codes))]
+        if len(loud) and len(starts) and loud[0] < starts[0]:
             starts = np.concatenate([loud[:1], starts])
     if not len(starts):
         starts = np.zeros(1, np.intp)

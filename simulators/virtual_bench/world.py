@@ -1,8 +1,7 @@
 """The physics behind a virtual bench: what leaves the source goes through the ring and comes to the analyser."""
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from math import ceil, inf
 from types import TracebackType
 from typing import Any, Self
@@ -10,10 +9,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from labpgt.rng import Draw, generator
+from simulators.virtual_bench.playing import Waveform, answer
 from simulators.virtual_bench.receiver import Capture, digitised, means, noise
-from simulators.virtual_bench.rings import Grid, Rings, Surroundings, signal
-from simulators.virtual_bench.waveform import Shots, Symbols, chained, cut, full_pulses, on_grid, rounded
+from simulators.virtual_bench.rings import Rings, Surroundings, Tone
+from simulators.virtual_bench.source_output import SourceOutput
+from simulators.virtual_bench.spectra import Lines, detected, lines, trace, zero_span
+from simulators.virtual_bench.steady import Pulses, Record, steady, train
+from simulators.virtual_bench.waveform import cut
+
+__all__ = ["Capture", "SourceOutput", "World"]
 
 _SYMBOL_S = 40e-9
 """Symbols of the ring unless its settings say otherwise: what a vector source of 100 MHz can play."""
@@ -26,45 +30,12 @@ _AMPLIFIER_OFF_DB = 80.0
 _INTERFERENCE = 3.0
 """Ranges of the ADC that an overload which was asked for adds to the signal."""
 
-_MOST_WINDOWS = 100
-"""Windows a symbol that a ring can be read in."""
+_OVERSAMPLING = 8
+"""Samples for each hertz that a filter or a span reaches from the carrier, of the signal before it."""
 
-_LONGEST_SYMBOL_S = 1e-6
-
-
-@dataclass
-class SourceOutput:
-    """What leaves the source's RF connector now; kept up to date by the model of the source."""
-
-    rf_on: bool = False
-    modulation_on: bool = True
-    carrier_hz: float = 3.2e9
-    power_dbm: float = -110.0
-    codes: NDArray[np.int16] | None = None
-    """(samples, 2): waveform that a trigger plays once; None: the carrier alone."""
-    marks: NDArray[np.intp] | None = None
-    """Samples at which marker 2 rises: the first of each shot."""
-    rate_hz: float = 0.0
-    scaling: float = 1.0
-    list_dbm: NDArray[np.float64] | None = None
-    """Power list, one point a trigger."""
-    list_point: int | None = None
-    """Point of the list that is out now; None: `power_dbm`."""
-    pulse_period_s: float = 0.0
-    pulse_width_s: float = 0.0
-    """0: no pulse modulation."""
-
-    @property
-    def present_dbm(self) -> float:
-        """Power that is out now, in dBm."""
-        if self.list_dbm is None or self.list_point is None:
-            return self.power_dbm
-        return float(self.list_dbm[self.list_point])
-
-    @property
-    def plays(self) -> bool:
-        """Whether a trigger plays a waveform."""
-        return self.codes is not None and self.modulation_on
+_SLOWEST_HZ = 100e6
+_FASTEST_HZ = 2e9
+"""Sampling of the signal before a filter."""
 
 
 class World:
@@ -73,9 +44,9 @@ class World:
     `ring` and `settings` name the ring as for a device of that name; `symbol_s` is 40 ns unless given, and the detector
     is what is asked for. A power of `reference_dbm` at full code is a drive of 1; a response of 1 is `full_scale_v`
     volts (peak) at the analyser, and so is a drive of 1 over the cable. The attenuator at `nominal_attenuation_db` is
-    the ring's own setting. The input of the analyser has a noise of `noise_v` rms in 1 MHz; captures of the ring have
-    its readout noise instead, that of the shot with the same number, so that they are what the ring answers as a
-    device, in volts, rounded by the ADC.
+    the ring's own setting. The input of the analyser has a noise of `noise_v` rms in 1 MHz. IQ captures of the ring
+    have its readout noise instead, that of the shot with the same number: they are what the ring answers as a device
+    with the detector `iq`, times `full_scale_v`, rounded by the ADC (`receiver.digitised`).
 
     Calls wait for each other. Raises `InputError` for settings that cannot be a ring.
     """
@@ -102,6 +73,7 @@ class World:
         self.attenuation_db = nominal_attenuation_db
         """Of the attenuator in the ring, in dB."""
         self.amplifier_on = True
+        """Of the amplifier in the ring; without it nothing comes round."""
         self.bias_t: float | None = None
         """Bias field in T; None: the ring's own."""
         self.output = SourceOutput(carrier_hz=self.rings.config.carrier_hz)
@@ -110,7 +82,7 @@ class World:
         self.overload_next = 0
         """Acquisitions from now on that interference drives over the range."""
         self.nan_next = 0
-        """Acquisitions from now on the second half of which is not a number."""
+        """Acquisitions from now on of which the second half is not a number."""
         self.oscillate = 0
         """Acquisitions from now on during which the ring oscillates, whatever its gain."""
         self._lock = threading.RLock()
@@ -132,166 +104,171 @@ class World:
 
     def seek(self, shot: int) -> None:
         """Set the number of the next shot that is played, which keys its noise."""
-        self._shot = shot
+        with self._lock:
+            self._shot = shot
 
     @property
     def oscillating(self) -> bool:
         """Whether the ring oscillates by itself."""
         return not self.loopback and (self.oscillate > 0 or self.rings.net_gain(self._around) >= 1)
 
-    @property
-    def _around(self) -> Surroundings:
-        home = self.rings.home
-        return Surroundings(
-            self.output.carrier_hz,
-            home.bias_t if self.bias_t is None else self.bias_t,
-            home.attenuation_db + (self.attenuation_db - self.nominal_attenuation_db)
-            if self.amplifier_on
-            else _AMPLIFIER_OFF_DB,
-        )
-
     def capture_iq(self, samples: int, rate_hz: float, center_hz: float, range_v: float) -> Capture:
         """Return the response to one triggered playing of the waveform, from its first sample on, in V peak.
 
-        Each of the `samples` is the mean over 1 / rate_hz. `range_v` is the largest voltage that the ADC takes.
+        Each of the `samples` is the mean over 1 / rate_hz. `range_v` is the largest voltage that the ADC takes. A
+        source without a waveform is captured as it goes on, from the start of a pulse.
         """
         with self._lock:
-            around = self._around
-            if not self.output.rf_on or not self.output.plays:
-                values = self._idle(samples, rate_hz)
-            else:
-                values = self._played(samples, rate_hz, around) * self.full_scale_v
+            values = self._signal(samples, rate_hz, range_v, raw=True)
             return self._received(values, rate_hz, center_hz, range_v)
 
     def idle_iq(self, samples: int, rate_hz: float, center_hz: float, range_v: float) -> Capture:
         """Return what is at the input while nothing is played, in V peak: noise, and the ring if it oscillates."""
         with self._lock:
-            return self._received(self._idle(samples, rate_hz), rate_hz, center_hz, range_v)
+            return self._received(self._idle(samples, rate_hz, raw=True), rate_hz, center_hz, range_v)
 
-    def _factor(self) -> float:
-        """Drive of a full code."""
-        return float(self.output.scaling * 10 ** ((self.output.present_dbm - self.reference_dbm) / 20))
+    def zero_span(self, points: int, sweep_time_s: float, center_hz: float, rbw_hz: float, range_v: float) -> Capture:
+        """Return the trace (points,), in V rms, of one sweep in zero span that begins with the waveform or a pulse."""
+        with self._lock:
+            offset_hz = abs(self.output.carrier_hz - center_hz)
+            wanted = min(_FASTEST_HZ, max(_SLOWEST_HZ, _OVERSAMPLING * (rbw_hz / 2 + offset_hz)))
+            # Whole windows a symbol, where symbols are played.
+            symbol_s = self.rings.config.symbol_s
+            rate_hz = ceil(wanted * symbol_s - 1e-9) / symbol_s
+            samples = ceil(sweep_time_s * rate_hz)
+            values = self._signal(samples, rate_hz, range_v, raw=False)
+            values = values + noise(self._seed, self._captures, self.noise_v, samples, rate_hz)
+            values = self._mixed(self._disturbed(values, rate_hz, range_v), rate_hz, center_hz)
+            overload = bool(np.maximum(np.abs(values.real), np.abs(values.imag)).max(initial=0) > range_v)
+            return Capture(self._spoilt(zero_span(values, rate_hz, rbw_hz, points, sweep_time_s)), overload)
 
-    def _played(self, samples: int, rate_hz: float, around: Surroundings) -> NDArray[np.complex128]:
-        """Response to the waveform (samples,), as a share of full scale."""
-        out = self.output
-        assert out.codes is not None
-        shots = cut(out.codes, out.marks, inf)
-        if self.loopback:
-            self._shot += len(shots.starts)
-            return means(shots.baseband * self._factor(), out.rate_hz, samples, rate_hz)
-        config = self.rings.config
-        windows = rounded(rate_hz * config.symbol_s)
-        grid = self.rings.grid(windows if windows and windows <= _MOST_WINDOWS else 1)
-        # What is left of a shot is below a quarter of the ADC's least step at the largest range it has here.
-        forgotten_s = self.rings.forgotten_s(grid, around, self._least)
-        forgotten = forgotten_s * out.rate_hz * (1 - 1e-9)
-        if out.marks is None or not len(out.marks):
-            shots = cut(out.codes, None, forgotten)
-        numbers = range(self._shot, self._shot + len(shots.starts))
-        self._shot = numbers.stop
-        rested = chained(shots.quiet, forgotten)
-        per_symbol, on = rounded(out.rate_hz * config.symbol_s), rounded(out.rate_hz * config.symbol_s * config.duty)
-        ratio = rate_hz / out.rate_hz
-        begin = np.round(shots.starts * ratio)
-        symbols = None
-        if (
-            windows == grid.windows
-            and per_symbol
-            and on
-            and np.allclose(begin, shots.starts * ratio, rtol=0, atol=1e-6)
-        ):
-            symbols = on_grid(shots, per_symbol, on, rested)
-        if symbols is None:
-            return self._off_grid(shots, samples, rate_hz, around, numbers)
-        return self._on_grid(symbols, grid, around, rested, forgotten_s, numbers, begin.astype(np.intp), samples)
+    def spectrum(self, points: int, center_hz: float, span_hz: float, rbw_hz: float, range_v: float) -> Capture:
+        """Return the spectrum (points,), in V rms, of what the ring answers to the present output of the source.
+
+        The points are from one end of the span to the other; the detector takes the mean power. A waveform that waits
+        for its trigger puts out nothing.
+        """
+        found = self.spectra([self.output.present_dbm], points, center_hz, span_hz, rbw_hz, range_v)
+        return Capture(found.values[0], found.overload)
+
+    def spectra(
+        self,
+        powers_dbm: Sequence[float] | NDArray[np.float64],
+        points: int,
+        center_hz: float,
+        span_hz: float,
+        rbw_hz: float,
+        range_v: float,
+    ) -> Capture:
+        """Return spectra (powers, points), in V rms, one for each power of the source, all else as it is."""
+        with self._lock:
+            bins_hz = center_hz + np.linspace(-span_hz / 2, span_hz / 2, points) - self.output.carrier_hz
+            rate_hz = min(_FASTEST_HZ, max(_SLOWEST_HZ, _OVERSAMPLING * float(np.abs(bins_hz).max(initial=0))))
+            levels = self._drive(np.asarray(powers_dbm, dtype=np.float64))
+            if self._silent or self.output.plays:
+                levels = np.zeros_like(levels)
+            record = self._steady(levels, rate_hz, range_v)
+            peak_v = self.full_scale_v * self.drift * float(np.abs(record.values).max(initial=0))
+            found = lines(record, self.loopback, self.full_scale_v * self.drift)
+            power = trace(found, bins_hz, rbw_hz)
+            if self.oscillate > 0:
+                self.oscillate -= 1
+                tone = self._tone_of(self._forced)
+                line = Lines(np.array([tone.offset_hz]), np.array([[(self.full_scale_v * tone.amplitude) ** 2 / 2]]))
+                power = power + trace(line, bins_hz, rbw_hz)
+            values = detected(power, self.noise_v, rbw_hz, self._seed, self._captures)
+            self._captures += 1
+            overload = peak_v > range_v
+            if self.overload_next > 0:
+                self.overload_next -= 1
+                values, overload = values + _INTERFERENCE * range_v, True
+            return Capture(self._spoilt(values), overload)
 
     @property
-    def _least(self) -> float:
-        """Quarter of a step of the ADC at a range of `full_scale_v`, as a share of full scale."""
-        return 0.25 * 2.0 ** (1 - self.adc_bits)
+    def _around(self) -> Surroundings:
+        home = self.rings.home
+        # A difference of exactly 0 leaves the ring's own setting as it is.
+        attenuation_db = home.attenuation_db + (self.attenuation_db - self.nominal_attenuation_db)
+        return Surroundings(
+            self.output.carrier_hz,
+            home.bias_t if self.bias_t is None else self.bias_t,
+            attenuation_db if self.amplifier_on else _AMPLIFIER_OFF_DB,
+        )
 
-    def _on_grid(
-        self,
-        symbols: Symbols,
-        grid: Grid,
-        around: Surroundings,
-        rested: NDArray[np.intp],
-        forgotten_s: float,
-        numbers: range,
-        begin: NDArray[np.intp],
-        samples: int,
-    ) -> NDArray[np.complex128]:
-        """Solve what starts from rest side by side, whatever follows too soon together with what it follows."""
-        pulses = symbols.pulses * self._factor()
-        if self.rings.config.encoding == "phase":
-            pulses = full_pulses(symbols.pulses) * self._factor()
-        offsets = np.concatenate([[0], np.cumsum(symbols.counts)])
-        first, last = offsets[rested], np.append(offsets[rested[1:]], offsets[-1])
-        answers = np.zeros((len(pulses), 2 * grid.windows))
-        for length in np.unique(last - first):
-            rows = first[last - first == length][:, None] + np.arange(length)
-            some = pulses[rows]
-            if forgotten_s < inf:
-                # Nothing comes any more when all of them are forgotten.
-                driven = int(np.flatnonzero(some.any(axis=0)).max(initial=0)) + 1
-                kept = min(int(length), driven + ceil(forgotten_s / grid.symbol_s) + 1)
-                answers[rows[:, :kept]] = self.rings.respond(some[:, :kept], grid, around)
-            else:
-                answers[rows] = self._from_oscillation(some, grid, around)
-        config = self.rings.config
-        if config.noise:
-            for number, start, count in zip(numbers, offsets, symbols.counts, strict=False):
-                draw = generator(config.noise_seed, number, Draw.NOISE)
-                answers[start : start + count] += config.noise * draw.standard_normal((count, answers.shape[1]))
-        found = signal(answers[None])[0]
+    @property
+    def _forced(self) -> Surroundings:
+        """Surroundings of an oscillation that was asked for."""
+        gain = self.rings.config.gain
+        return self.rings.home._replace(attenuation_db=20 * np.log10(gain / _FORCED_GAIN) if gain else 0.0)
+
+    @property
+    def _silent(self) -> bool:
+        return not self.output.rf_on
+
+    @property
+    def _seed(self) -> int:
+        return self.rings.config.noise_seed
+
+    def _drive(self, power_dbm: Any) -> Any:
+        """Drive of a source of this power, that of a full code."""
+        return 10 ** ((power_dbm - self.reference_dbm) / 20)
+
+    def _least(self, range_v: float) -> float:
+        """Quarter of a step of the ADC, as a share of full scale: less than that of a response counts as nothing."""
+        return 0.25 * range_v * 2.0 ** (1 - self.adc_bits) / self.full_scale_v
+
+    def _signal(self, samples: int, rate_hz: float, range_v: float, *, raw: bool) -> NDArray[np.complex128]:
+        """Signal at the analyser about the carrier (samples,) in V peak; if `raw` with the noise of a capture."""
+        if self._silent:
+            return self._idle(samples, rate_hz, raw=raw)
+        if self.output.plays:
+            return self._played(samples, rate_hz, range_v, raw=raw) * self.full_scale_v
+        return self._going_on(samples, rate_hz, range_v) * self.full_scale_v
+
+    def _played(self, samples: int, rate_hz: float, range_v: float, *, raw: bool) -> NDArray[np.complex128]:
+        """Response (samples,) to the waveform, as a share of full scale."""
+        out = self.output
+        assert out.codes is not None
+        factor = out.scaling * float(self._drive(out.present_dbm))
+        if self.loopback:
+            shots = cut(out.codes, out.marks, inf)
+            self._shot += len(shots.starts)
+            return means(shots.baseband * factor, out.rate_hz, samples, rate_hz)
+        played = Waveform(out.codes, out.marks, out.rate_hz, factor)
+        found = answer(self.rings, played, self._around, samples, rate_hz, self._least(range_v), self._shot, raw)
+        self._shot += found.shots
+        return found.values
+
+    def _steady(self, levels: NDArray[np.float64], rate_hz: float, range_v: float, longest_s: float = 0.0) -> Record:
+        """Response to the carrier, or its pulses, of each of some levels."""
+        pulses = Pulses(self.output.pulse_period_s, self.output.pulse_width_s) if self.output.pulsed else Pulses()
+        if self.loopback:
+            return train(pulses, levels)
+        return steady(self.rings, levels, pulses, self._around, rate_hz, self._least(range_v), longest_s)
+
+    def _going_on(self, samples: int, rate_hz: float, range_v: float) -> NDArray[np.complex128]:
+        """Response (samples,) to a source that plays no waveform, as a share of full scale."""
+        levels = np.array([self._drive(self.output.present_dbm)])
+        record = self._steady(levels, rate_hz, range_v, samples / rate_hz)
+        count = ceil(samples / rate_hz * record.rate_hz)
+        return means(np.resize(record.values[0], count), record.rate_hz, samples, rate_hz)
+
+    def _idle(self, samples: int, rate_hz: float, *, raw: bool) -> NDArray[np.complex128]:
+        """What is there without the source, in V peak (samples,): the ring if it oscillates, noise if `raw`."""
         values = np.zeros(samples, np.complex128)
-        counts = np.minimum(np.diff(begin, append=samples).clip(0), symbols.counts * grid.windows)
-        for at, start, count in zip(begin, offsets[:-1] * grid.windows, counts, strict=True):
-            values[at : at + count] = found[start : start + count]
+        if not self.loopback and self.rings.net_gain(self._around) >= 1:
+            values += self._oscillation(samples, rate_hz, self._around)
+        if raw:
+            values += noise(self._seed, self._captures, self.noise_v, samples, rate_hz)
         return values
 
-    def _from_oscillation(
-        self, pulses: NDArray[np.complex128], grid: Grid, around: Surroundings
-    ) -> NDArray[np.float64]:
-        """Answers (shots, symbols, 2 * windows) of a ring that never forgets, oscillating if it does."""
-        if self.rings.net_gain(around) < 1:
-            return self.rings.respond(pulses, grid, around)
-        kick = np.tile(self.rings.kick(grid, around), (len(pulses), 1))
-        return self.rings.respond(np.concatenate([kick, pulses], axis=1), grid, around)[:, kick.shape[1] :]
-
-    def _off_grid(
-        self, shots: Shots, samples: int, rate_hz: float, around: Surroundings, numbers: range
-    ) -> NDArray[np.complex128]:
-        """Play the waveform as it is, in one piece, a symbol of the ring a sample."""
-        config, out = self.rings.config, self.output
-        hold = ceil(1 / (out.rate_hz * _LONGEST_SYMBOL_S) - 1e-9)
-        rate = out.rate_hz * hold
-        grid = Grid(1 / rate, 1.0, min(_MOST_WINDOWS, ceil(rate_hz / rate - 1e-9)))
-        pulses = np.repeat(shots.baseband, hold) * self._factor()
-        pulses = np.concatenate([pulses, np.zeros(max(0, ceil(samples / rate_hz * rate) - len(pulses)))])
-        found = signal(self._from_oscillation(pulses[None], grid, around))[0]
-        values = means(found, grid.rate_hz, samples, rate_hz)
-        if config.noise:
-            # Noise that is white: the shorter a window, the more.
-            own_hz = (config.n_nodes // 2 if config.detector == "iq" else config.n_nodes) / config.symbol_s
-            draw = generator(config.noise_seed, numbers.start, Draw.NOISE).standard_normal((samples, 2))
-            values += config.noise * np.sqrt(rate_hz / own_hz) * (draw[:, 0] + 1j * draw[:, 1])
-        return values
-
-    def _idle(self, samples: int, rate_hz: float) -> NDArray[np.complex128]:
-        """Noise of the input, and a ring that oscillates, in V peak (samples,)."""
-        values = noise(self.rings.config.noise_seed, self._captures, self.noise_v, (samples,), rate_hz)
-        around = self._around
-        if not self.loopback and self.rings.net_gain(around) >= 1:
-            values += self._tone(samples, rate_hz, around)
-        return values
-
-    def _tone(self, samples: int, rate_hz: float, around: Surroundings) -> NDArray[np.complex128]:
-        """Self-oscillation of the ring in V peak (samples,)."""
+    def _tone_of(self, around: Surroundings) -> Tone:
         config = self.rings.config
-        grid = self.rings.grid(max(1, ceil(config.symbol_s / 5e-9)))
-        tone = self.rings.tone(grid, around)
+        return self.rings.tone(self.rings.grid(max(1, ceil(config.symbol_s * _SLOWEST_HZ - 1e-9))), around)
+
+    def _oscillation(self, samples: int, rate_hz: float, around: Surroundings) -> NDArray[np.complex128]:
+        """Self-oscillation of the ring about the carrier, in V peak (samples,)."""
+        tone = self._tone_of(around)
         turns = tone.offset_hz * (np.arange(samples) + 0.5) / rate_hz
         return np.asarray(self.full_scale_v * tone.amplitude * np.exp(2j * np.pi * turns))
 
@@ -301,24 +278,30 @@ class World:
         values = values * self.drift
         if self.oscillate > 0:
             self.oscillate -= 1
-            home = self.rings.home
-            loud = 20 * np.log10(self.rings.config.gain / _FORCED_GAIN) if self.rings.config.gain else 0.0
-            values = values + self._tone(len(values), rate_hz, home._replace(attenuation_db=float(loud)))
+            values = values + self._oscillation(len(values), rate_hz, self._forced)
         if self.overload_next > 0:
             self.overload_next -= 1
             values = values + _INTERFERENCE * range_v
         return values
 
-    def _received(self, values: NDArray[np.complex128], rate_hz: float, center_hz: float, range_v: float) -> Capture:
-        """Mix the signal about the carrier (samples,) to a centre frequency and digitise it."""
-        values = self._disturbed(values, rate_hz, range_v)
+    def _mixed(self, values: NDArray[np.complex128], rate_hz: float, center_hz: float) -> NDArray[np.complex128]:
+        """Signal (samples,) about the carrier, mixed to a centre frequency."""
         offset_hz = self.output.carrier_hz - center_hz
-        if offset_hz:
-            turns = offset_hz * (np.arange(len(values)) + 0.5) / rate_hz
-            # What is outside the band of the capture is filtered off.
-            values = values * np.exp(2j * np.pi * turns) * (abs(offset_hz) < rate_hz / 2)
+        if not offset_hz:
+            return values
+        # What is outside the band is filtered off.
+        turns = offset_hz * (np.arange(len(values)) + 0.5) / rate_hz
+        return np.asarray(values * np.exp(2j * np.pi * turns) * (abs(offset_hz) < rate_hz / 2))
+
+    def _received(self, values: NDArray[np.complex128], rate_hz: float, center_hz: float, range_v: float) -> Capture:
+        """Digitise a signal about the carrier (samples,), in V peak."""
+        values = self._mixed(self._disturbed(values, rate_hz, range_v), rate_hz, center_hz)
         found, overload = digitised(values, range_v, self.adc_bits)
+        return Capture(self._spoilt(found), overload)
+
+    def _spoilt(self, values: NDArray[Any]) -> NDArray[Any]:
         if self.nan_next > 0:
             self.nan_next -= 1
-            found[len(found) // 2 :] = complex(np.nan, np.nan)
-        return Capture(found, overload)
+            part = values[..., values.shape[-1] // 2 :]
+            part[...] = complex(np.nan, np.nan) if np.iscomplexobj(values) else np.nan
+        return values
