@@ -16,6 +16,9 @@ from simulators.virtual_bench.tree import Call
 from simulators.virtual_bench.world import SourceOutput
 
 OHM = 50.0
+DRIFT = 1.3
+"""Factor on all that is measured while the fault `drift` lasts."""
+_ALL = 1 << 30
 _MW = 1e-3
 LEVELS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "V": lambda volts: volts,
@@ -145,6 +148,9 @@ class Analyzer(Instrument):
         """
         raise NotImplementedError
 
+    def finished(self) -> None:
+        """Hear that `result` is new."""
+
     def initiate(self) -> None:
         """Start an acquisition: now, or at the next trigger."""
         self.abort()
@@ -200,14 +206,20 @@ class Analyzer(Instrument):
         oscillates, drifts = now < self._oscillates_until, now < self._drifts_until
 
         def work() -> Any:
-            world.overload_next = int(overload is not None) * len(emissions)
-            world.oscillate = int(oscillates) * len(emissions)
+            # For all that this acquisition asks of the world, however often.
+            world.overload_next = _ALL if overload else 0
+            world.oscillate = _ALL if oscillates else 0
             world.drift = DRIFT if drifts else 1.0
-            return self.acquire(emissions)
+            try:
+                return self.acquire(emissions)
+            finally:
+                world.overload_next = world.oscillate = 0
+                world.drift = 1.0
 
         try:
             self.result, self.overload = await self.setup.compute(work)
             self.acquired += 1
+            self.finished()
         except Exception as error:
             self.result, self.overload = None, False
             self.add_error(ScpiError(-310, f"{type(error).__name__}: {error}"))
@@ -266,10 +278,6 @@ class Analyzer(Instrument):
     def _format(self, call: Call) -> str:
         kind, bits = self.values["format"]
         return f"{kind},{bits}"
-
-
-DRIFT = 1.3
-"""Factor on all that is measured while the fault `drift` lasts."""
 
 
 def trace_number(call: Call) -> int:

@@ -23,8 +23,8 @@ class N5182B(Source):
     """Keysight N5182B, MXG X-Series: plays a waveform once for each trigger.
 
     A waveform is two files: `WFM1:NAME`, big-endian 16 bit I and Q by turns, and `MKR1:NAME`, one byte a sample whose
-    bit 0 is marker 1, wired to the analyser, and bit 1 marker 2. A waveform without a marker file has markers that
-    never rise.
+    bit 0 is marker 1, wired to the analyser, and bit 1 marker 2. Loading a waveform clears its markers: they never rise
+    until they are loaded too.
     """
 
     FIRMWARE = "B.01.95"
@@ -106,8 +106,7 @@ class N5182B(Source):
             if len(data) // 4 + sum(len(c) for n, c in self.codes.items() if n != name) > MEMORY:
                 raise ScpiError(-223, "baseband memory is full")
             self.codes[name] = np.frombuffer(data, dtype=">i2").astype(np.int16).reshape(-1, 2)
-            if len(self.markers.get(name, ())) != len(self.codes[name]):
-                self.markers.pop(name, None)
+            self.markers.pop(name, None)
         self.changed("")
 
     def _read_back(self, call: Call) -> bytes:
