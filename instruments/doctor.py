@@ -17,6 +17,7 @@ from pyvisa.errors import Error as VisaError
 
 from instruments.bench import Bench, Entry, load_bench
 from instruments.connect import explained
+from instruments.guard_process import visa
 from instruments.models import driver_class
 from instruments.safety import GUARDED, SafeCommands, safe_commands
 from instruments.scpi import ERRORS_READ
@@ -63,7 +64,7 @@ def bench_checks(path: Path) -> list[Check]:
         ]
     entries = bench.entries()
     found = [Check("bench", True, f"{path}: {', '.join(entries)}")]
-    manager = pyvisa.ResourceManager()
+    manager = visa()
     with ThreadPoolExecutor(len(entries), thread_name_prefix="doctor") as pool:
         for checks in pool.map(lambda role: _examined(bench, role, manager), entries):
             found += checks
