@@ -108,6 +108,7 @@ class KeysightN9020A(LabInstrument):
         trigger: str,
     ) -> None:
         """Set up one sweep in time at one frequency; levels V rms by the detector that averages power."""
+        self._arm = ""
         with self.group("setting up zero span"):
             self._setup_sweep(center_hz, 0.0, rbw_hz, points, reference_level_dbm, trigger)
             self.sweep_time = sweep_time_s
@@ -117,6 +118,7 @@ class KeysightN9020A(LabInstrument):
         self, center_hz: float, span_hz: float, rbw_hz: float, points: int, reference_level_dbm: float, trigger: str
     ) -> None:
         """Set up one sweep over frequency; levels V rms by the detector that averages power."""
+        self._arm = ""
         with self.group("setting up a spectrum"):
             self._setup_sweep(center_hz, span_hz, rbw_hz, points, reference_level_dbm, trigger)
             self.sweep_time = "AUTO"
@@ -143,6 +145,7 @@ class KeysightN9020A(LabInstrument):
         self, center_hz: float, sample_rate_hz: float, duration_s: float, reference_level_dbm: float, trigger: str
     ) -> None:
         """Set up a capture of I and Q: `round(sample_rate_hz * duration_s)` samples from the trigger on."""
+        self._arm = ""
         with self.group("setting up a capture of I and Q"):
             self.write(":INST:SEL BASIC")
             self.write(":CONF:WAV")

@@ -35,7 +35,6 @@ class _Analyzer(LabInstrument, FSSeries):
         super().__init__(adapter, name, **kwargs)
         self._points = 0
         self._duration_s = 0.0
-        self._frames = 0
 
     freq_center = real_control(
         "FREQ:CENT", "Control the centre frequency in Hz (float strictly from 0 to 40e9).", (0, 40e9), unit="HZ"
@@ -112,19 +111,21 @@ class _Analyzer(LabInstrument, FSSeries):
         trigger: str,
     ) -> None:
         """Set up one sweep in time at one frequency; levels V rms by the RMS detector."""
+        self._points = 0
         with self.group("setting up zero span"):
             self._setup_sweep(center_hz, 0.0, rbw_hz, points, reference_level_dbm, trigger)
             self.sweep_time = sweep_time_s
-        self._points, self._duration_s, self._frames = points, sweep_time_s, 0
+        self._points, self._duration_s = points, sweep_time_s
 
     def setup_spectrum(
         self, center_hz: float, span_hz: float, rbw_hz: float, points: int, reference_level_dbm: float, trigger: str
     ) -> None:
         """Set up one sweep over frequency; levels V rms by the RMS detector."""
+        self._points = 0
         with self.group("setting up a spectrum"):
             self._setup_sweep(center_hz, span_hz, rbw_hz, points, reference_level_dbm, trigger)
             self.sweep_time = "AUTO"
-        self._points, self._duration_s, self._frames = points, self.sweep_time, 0
+        self._points, self._duration_s = points, self.sweep_time
 
     def _setup_sweep(
         self, center_hz: float, span_hz: float, rbw_hz: float, points: int, reference_level_dbm: float, trigger: str
@@ -193,6 +194,7 @@ class RohdeSchwarzFSV(_Analyzer):
     def __init__(self, adapter: Any, name: str = "Rohde & Schwarz FSV analyser", **kwargs: Any) -> None:
         super().__init__(adapter, name, **kwargs)
         self._spectrogram: bool | None = None
+        self._frames = 0
 
     @property
     def has_frames(self) -> bool:
@@ -200,6 +202,14 @@ class RohdeSchwarzFSV(_Analyzer):
         if self._spectrogram is None:
             self._spectrogram = "K14" in self.installed_options()
         return self._spectrogram
+
+    def _setup_sweep(
+        self, center_hz: float, span_hz: float, rbw_hz: float, points: int, reference_level_dbm: float, trigger: str
+    ) -> None:
+        if self._frames:
+            self.write("CALC:SGR OFF")
+            self._frames = 0
+        super()._setup_sweep(center_hz, span_hz, rbw_hz, points, reference_level_dbm, trigger)
 
     def setup_frames(self, frames: int) -> None:
         """Have the next acquisitions take `frames` sweeps each, one a trigger, kept as a spectrogram (option K14)."""

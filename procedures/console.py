@@ -17,6 +17,8 @@ from labpgt.events import (
     Event,
     Measured,
     Purpose,
+    RunContinued,
+    RunPaused,
     RunResumed,
     RunStarted,
     RunStopped,
@@ -106,9 +108,12 @@ class ConsoleWatcher:
                 self._accuracy = float(event.row["test_accuracy"])
                 self._say(epoch_line(event.row))
             case RunWarning():
-                self.console.print(
-                    f"[yellow]warning:[/yellow] {escape(event.message)}", highlight=False, soft_wrap=True
-                )
+                self._warn(event.message)
+            case RunPaused():
+                self.hold()
+                self._warn(f"paused, the device made safe and asked again and again: {event.reason}")
+            case RunContinued():
+                self._say(f"the device is well again; the run goes on after {event.paused_s:.1f} s")
             case RunStopped():
                 self._stop()
 
@@ -159,6 +164,9 @@ class ConsoleWatcher:
     def _show(self, **fields: Any) -> None:
         if self._task is not None and self.console.is_terminal:
             self._progress.update(self._task, **fields)
+
+    def _warn(self, text: str) -> None:
+        self.console.print(f"[yellow]warning:[/yellow] {escape(text)}", highlight=False, soft_wrap=True)
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)

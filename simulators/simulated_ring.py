@@ -1,16 +1,15 @@
 """What every simulated ring does around its equations: open, refuse, share a batch among threads, add noise."""
 
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labpgt.device import Setting, checked_drives
+from labpgt.device import DeviceBase, Setting, checked_drives
 from labpgt.errors import DeviceFault
 from labpgt.rng import Draw, generator
 from labpgt.validation import validated
@@ -25,7 +24,7 @@ Each = Mapping[str, NDArray[np.float64]]
 """Value of every tunable setting for each shot."""
 
 
-class SimulatedRing(ABC):
+class SimulatedRing(DeviceBase):
     """A ring with the settings of `LLGRingConfig`; a `Reservoir`, `Seekable` and `Tunable`.
 
     A kind of ring says what it prepares, which settings can differ from shot to shot, and what it answers.
@@ -198,12 +197,3 @@ class SimulatedRing(ABC):
                 )
             each[key] = array
         return each
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -68,16 +68,20 @@ def test_an_answer_that_is_no_identity_is_a_fault(reply: str) -> None:
 def test_the_right_model_passes_and_the_wrong_one_is_named() -> None:
     with plain([("*IDN?", "Agilent Technologies, E8257D, MY1, C.06.16")]) as instrument:
         assert instrument.check_identity().serial == "MY1"
-    with plain([("*IDN?", "Agilent Technologies, N9020A, MY2, A.14")]) as instrument:
-        with pytest.raises(InstrumentFault, match=r"is a Agilent Technologies N9020A \(serial MY2\).*E8257D, N5182B"):
-            instrument.check_identity()
+    with (
+        plain([("*IDN?", "Agilent Technologies, N9020A, MY2, A.14")]) as instrument,
+        pytest.raises(InstrumentFault, match=r"is a Agilent Technologies N9020A \(serial MY2\).*E8257D, N5182B"),
+    ):
+        instrument.check_identity()
 
 
 @pytest.mark.parametrize("driver", [KeysightE8257D, KeysightN5182B, KeysightN9020A, RohdeSchwarzFSV])
 def test_every_driver_refuses_a_stranger(driver: type[Any]) -> None:
-    with expected_protocol(driver, [("*IDN?", "Nobody, X1, 1, 2")]) as instrument:
-        with pytest.raises(InstrumentFault, match=r"Nobody X1.*" + driver.MODELS[0]):
-            instrument.check_identity()
+    with (
+        expected_protocol(driver, [("*IDN?", "Nobody, X1, 1, 2")]) as instrument,
+        pytest.raises(InstrumentFault, match=r"Nobody X1.*" + driver.MODELS[0]),
+    ):
+        instrument.check_identity()
 
 
 @pytest.mark.parametrize(
@@ -175,9 +179,11 @@ def test_a_queue_that_never_ends_does_not_hold_the_run() -> None:
 
 @pytest.mark.parametrize("reply", ["", "garbage", "0", "x,y", '"No error"'])
 def test_an_answer_that_is_no_error_is_a_fault(reply: str) -> None:
-    with plain([("SYST:ERR?", reply)]) as instrument:
-        with pytest.raises(InstrumentFault, match=r'expected an error such as 0,"No error" to SYST:ERR\?, got'):
-            instrument.empty_errors()
+    with (
+        plain([("SYST:ERR?", reply)]) as instrument,
+        pytest.raises(InstrumentFault, match=r'expected an error such as 0,"No error" to SYST:ERR\?, got'),
+    ):
+        instrument.empty_errors()
 
 
 def test_errors_can_travel_with_the_answer_to_a_question() -> None:
@@ -218,9 +224,11 @@ def test_a_block_of_floats_comes_out_as_it_is() -> None:
 def test_spare_values_are_dropped_and_no_more_of_them_taken() -> None:
     with plain([("X?", block_of([1, 2, 3]))]) as instrument:
         np.testing.assert_array_equal(instrument.ask_floats("X?", 2, spare=1), [1, 2])
-    with plain([("X?", block_of([1, 2, 3])[:4])]) as instrument:
-        with pytest.raises(InstrumentFault, match="expected a block of 4 to 8 bytes, got one of 12"):
-            instrument.ask_floats("X?", 1, spare=1)
+    with (
+        plain([("X?", block_of([1, 2, 3])[:4])]) as instrument,
+        pytest.raises(InstrumentFault, match="expected a block of 4 to 8 bytes, got one of 12"),
+    ):
+        instrument.ask_floats("X?", 1, spare=1)
 
 
 GOOD = FLOATS.tobytes()
@@ -256,9 +264,11 @@ def test_a_block_that_is_not_whole_never_gives_values(reply: bytes, told: str) -
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 9.91e37, -9.9e37])
 def test_a_value_that_is_not_a_number_is_a_fault(wrong: float) -> None:
-    with plain([("X?", block_of([1, wrong, 2]))]) as instrument:
-        with pytest.raises(InstrumentFault, match=r"value 1 of the 3 answered to X\? is .*, not a number"):
-            instrument.ask_floats("X?", 3)
+    with (
+        plain([("X?", block_of([1, wrong, 2]))]) as instrument,
+        pytest.raises(InstrumentFault, match=r"value 1 of the 3 answered to X\? is .*, not a number"),
+    ):
+        instrument.ask_floats("X?", 3)
 
 
 # --- over a real socket ---
@@ -313,9 +323,11 @@ def test_patience_lasts_as_long_as_the_measurement() -> None:
             raise KeyError
         assert connection.timeout == 2000
     for endless in (float("+inf"), None):
-        with expected_protocol(Plain, [], connection_attributes={"timeout": endless}) as instrument:
-            with instrument.patience(1.5):
-                assert instrument.adapter.connection.timeout == endless
+        with (
+            expected_protocol(Plain, [], connection_attributes={"timeout": endless}) as instrument,
+            instrument.patience(1.5),
+        ):
+            assert instrument.adapter.connection.timeout == endless
 
 
 def test_importing_a_driver_loads_neither_torch_nor_qt() -> None:
