@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import pyvisa
 from pyvisa.constants import StatusCode
 from pyvisa.errors import Error as VisaError
 from pyvisa.errors import VisaIOError
 
-from instruments.bench import Bench, Entry
+from instruments.bench import Bench, Entry, SupplyEntry
+from instruments.guard_process import visa
 from instruments.models import driver_class
 from instruments.scpi import InstrumentFault
 from instruments.sockets import mend_socket
@@ -37,8 +37,17 @@ def connect(role: str, entry: Entry, timeout_s: float) -> Any:
     except LabpgtError as error:
         raise DeviceFault(f"{where}: {error}") from error
     milliseconds = max(1, round(1000 * timeout_s))
+    visa()  # Made once: pymeasure gets the same one.
+    settings: dict[str, Any] = {"timeout": milliseconds, "open_timeout": milliseconds}
+    if isinstance(entry, SupplyEntry):
+        if entry.channel not in getattr(driver, "CHANNELS", ()):
+            raise DeviceFault(
+                f"{where}: expected a channel of {', '.join(map(str, getattr(driver, 'CHANNELS', ()))) or 'a supply'} "
+                f"of the {entry.model}, got channel {entry.channel}; correct the bench's file"
+            )
+        settings["channel"] = entry.channel
     with _opening(where, timeout_s):
-        instrument = driver(entry.address, timeout=milliseconds, open_timeout=milliseconds)
+        instrument = driver(entry.address, **settings)
     try:
         mend_socket(instrument.adapter.connection)
         _check(where, instrument, entry, timeout_s)
@@ -55,7 +64,6 @@ def connect_all(bench: Bench) -> dict[str, Any]:
     closed again then.
     """
     entries = bench.entries()
-    pyvisa.ResourceManager()  # Made here once: its making is not safe in several threads.
     with ThreadPoolExecutor(len(entries), thread_name_prefix="connect") as pool:
         asked = {role: pool.submit(connect, role, entry, bench.timeout_of(role)) for role, entry in entries.items()}
     faults = {role: future.exception() for role, future in asked.items()}

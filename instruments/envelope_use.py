@@ -16,7 +16,7 @@ from instruments.bench import Bench
 from instruments.captures import Capture, capture_of
 from instruments.levels import strongest_line, volts_peak
 from instruments.magnonic_ring_config import MagnonicRingConfig
-from instruments.ring_use import Idle, Taken, Talking
+from instruments.ring_use import Idle, Taken, Talking, start_acquisition
 from instruments.waveforms import (
     FULL_CODE,
     Cut,
@@ -24,6 +24,7 @@ from instruments.waveforms import (
     Layout,
     capture_length,
     cut,
+    pulse_codes,
     shares,
     symbols_of,
     waveform,
@@ -39,6 +40,7 @@ NAME = "LABPGT"
 
 _RF = ":OUTP?"
 _IDLE_SAMPLES = 1024
+_ECHO_SYMBOLS = 64
 _NEAR_RANGE = 1 - 1e-4
 """Share of the range from which on a sample counts as clipped."""
 _ABOVE_NOISE = 16.0
@@ -77,9 +79,10 @@ class EnvelopeUse:
         self._carrier_hz = config.carrier_hz
         self._lead = max(1, symbols_of(config.lead_in_s, config.symbol_s))
         self._gap = max(1, symbols_of(config.gap_memory_times * config.memory_time_s, config.symbol_s))
-        rate_hz = config.windows * config.window_samples / config.symbol_s
+        self.rate_hz = config.windows * config.window_samples / config.symbol_s
+        """Samples of the capture a second."""
         self._pilot = generator(0, 0, Draw.CALIBRATION).uniform(*config.drive_limits, config.pilot_symbols)
-        self._delay = round(config.path_delay_s * rate_hz)
+        self._delay = round(config.path_delay_s * self.rate_hz)
         self._set_up: tuple[int, str] | None = None
         """Samples and trigger that the analyser is set up for."""
         self._range_v = volts_peak(config.reference_level_dbm)
@@ -187,17 +190,31 @@ class EnvelopeUse:
         """Take the pilot shot alone: (pilot symbols, n_nodes), or None where there is none."""
         return self.take(np.empty((0, 1))).pilot if len(self._pilot) else None
 
+    def echo(self) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+        """Play a known shot: what is sent, as the analyser would sample it, and what comes from the same time on.
+
+        The second array is longer than the first by the delays that can be found with it.
+        """
+        low, high = self._config.drive_limits
+        drives = generator(1, 0, Draw.CALIBRATION).choice([low, high], (1, _ECHO_SYMBOLS))
+        layout = Layout(1, _ECHO_SYMBOLS, self._lead, self._gap, 0, _ECHO_SYMBOLS)
+        per_symbol = self._grid.capture_samples
+        samples, _ = self.record(drives, layout)
+        on = np.clip(self._config.duty * per_symbol - np.arange(per_symbol), 0, 1)
+        pulses = pulse_codes(drives, self._config.encoding)[0] @ [1, 1j] / FULL_CODE
+        return (pulses[:, None] * on).ravel(), samples[self._lead * per_symbol :]
+
     def record(self, drives: NDArray[np.float64], layout: Layout) -> tuple[NDArray[np.complex128], bool]:
         """Play shots and capture what comes: samples in V peak from the trigger on, and whether they were too much."""
         source, analyzer = self._source, self._analyzer
         doing = f"a capture of {layout.shots} shots"
-        codes = waveform(drives, self._pilot, self._config.encoding, layout, self._grid)
+        codes = waveform(drives, self._pilot[: layout.pilot], self._config.encoding, layout, self._grid)
         with self._talking("source", f"loading the waveform of {doing}"), source.unchecked():
             source.load_waveform(NAME, codes, layout.starts(self._grid.source_samples))
             source.arm_waveform(NAME)
-        with self._talking("analyzer", f"arming {doing}"), analyzer.group(f"arming {doing}"):
+        with self._talking("analyzer", f"arming {doing}"), analyzer.unchecked():
             self._set_up_for(capture_length(layout, self._grid) + self._delay, "external")
-            analyzer.arm()
+            start_acquisition(analyzer, f"arming {doing}")
         # Until its answer is read the source must not be asked anything else: with any trouble, both are given up.
         with self._talking("source", f"playing {doing}"):
             source.trigger()
@@ -253,6 +270,6 @@ class EnvelopeUse:
             "lead_in_used_s": Setting(self._lead * config.symbol_s, "s"),
             "source_samples_per_symbol": Setting(grid.source_samples),
             "source_full_code": Setting(FULL_CODE),
-            "analyzer_rate_hz": Setting(grid.capture_samples / config.symbol_s, "Hz"),
+            "analyzer_rate_hz": Setting(self.rate_hz, "Hz"),
             "analyzer_word": Setting("float32"),
         }

@@ -20,6 +20,8 @@ from labpgt.errors import DeviceFault
 _PROGRAM = Path(__file__).with_name("guard_process.py")
 _SPARE_S = 5.0
 """Time that starting a process may take on a busy computer."""
+_WORD_S = 2.0
+"""Shortest wait for word of a guard that has been silent."""
 _OTHERS_S = 5.0
 """Time that a guard whose run was killed gets to leave the bench."""
 
@@ -160,7 +162,7 @@ class _Link:
         """Return why the bench may be dark, having waited for word of the guard when its last is too old."""
         with self._changed:
             # The guard acts `guard_s` after the last beat that it got, so not before a beat that it answered is as old.
-            wait_s = max(2.0, 2 * self._guard_s)
+            wait_s = max(_WORD_S, 2 * self._guard_s)
             if not self._changed.wait_for(
                 lambda: self.fired is not None or time.monotonic() - self._heard < self._guard_s, wait_s
             ):

@@ -10,6 +10,7 @@ and `{"done": [...], "failed": [...]}` before it leaves. What it does to the ins
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -34,15 +35,23 @@ Target = dict[str, Any]
 """One instrument: role, address, model, timeout_s, and the fields of `instruments.safety.SafeCommands`."""
 
 
-_manager_lock = threading.Lock()
+_making = threading.Lock()
 
 
+def visa() -> Any:
+    """Return the VISA library's manager, the same one always: looking for the library takes 0.1 s.
+
+    Its making is not safe in several threads at once.
+    """
+    with _making:
+        return _manager()
+
+
+@functools.cache
 def _manager() -> Any:
-    """Return the VISA library; its making is not safe in several threads at once."""
     import pyvisa  # Late: reading the run's pipe must not wait for this import.
 
-    with _manager_lock:
-        return pyvisa.ResourceManager()
+    return pyvisa.ResourceManager()
 
 
 class Line:
@@ -53,7 +62,7 @@ class Line:
         self.target = target
         address = target["address"].upper()
         milliseconds = max(1, round(1000 * timeout_s))
-        self._visa: Any = _manager().open_resource(target["address"], open_timeout=milliseconds)
+        self._visa: Any = visa().open_resource(target["address"], open_timeout=milliseconds)
         try:
             self._visa.timeout = milliseconds
             self._visa.write_termination = target["termination"]
@@ -135,7 +144,7 @@ class Watch:
         self.events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._log: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lines: dict[str, Line] = {}
-        self._locks: list[int] = []
+        self._locks: list[tuple[Path, int]] = []
         self._logger = threading.Thread(target=self._write_log, daemon=True)
         self._logger.start()
         threading.Thread(target=self._read, daemon=True).start()
@@ -175,6 +184,10 @@ class Watch:
         """Close what is open and let the last words out; a reader of standard error that is stuck is not waited for."""
         for line in self._lines.values():
             line.close()
+        for path, handle in self._locks:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            os.close(handle)
         self._log.put(None)
         self._logger.join(0.5)
 
@@ -231,21 +244,18 @@ class Watch:
         """
         key = hashlib.sha256(json.dumps([target["address"].casefold(), target["verify"]]).encode()).hexdigest()[:16]
         path = Path(tempfile.gettempdir()) / f"labpgt-guard-{key}.lock"
-        handle = _open_for_all(path)
         deadline = time.monotonic() + wait_s
-        while not _try_lock(handle):
+        while (handle := _locked(path)) is None:
             if time.monotonic() >= deadline:
-                holder = os.pread(handle, 32, 1).decode(errors="replace").strip() if hasattr(os, "pread") else ""
-                os.close(handle)
                 raise RuntimeError(
-                    f"another run is using it{f' (its guard is process {holder})' if holder else ''}, "
-                    "or a guard is still trying to make it safe after a run died; wait for it to end, or end it"
+                    f"another run is using it{_holder(path)}, or a guard is still trying to make it safe after a run "
+                    "died; wait for it to end, or end it"
                 )
             time.sleep(0.02)
         # The first byte is what is locked; Windows lets nobody else read a locked byte.
         os.lseek(handle, 1, os.SEEK_SET)
         os.write(handle, f"{os.getpid():<16}".encode())
-        self._locks.append(handle)
+        self._locks.append((path, handle))
 
     def _secure(self, targets: list[Target], unasked: bool) -> int:
         """Make every instrument safe, each in a thread of its own, RF first; say what was reached."""
@@ -293,14 +303,27 @@ class Watch:
                 os.write(2, text.encode())
 
 
-def _open_for_all(path: Path) -> int:
-    """Open a lock file that guards of every user of this computer share."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.open(path, os.O_RDWR)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    with contextlib.suppress(OSError):
-        path.chmod(0o666)
-    return handle
+def _locked(path: Path) -> int | None:
+    """Open and lock a file that guards of every user of this computer share, or return `None` while another has it."""
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        with contextlib.suppress(OSError):
+            path.chmod(0o666)
+    # A guard that leaves removes its file: a lock counts only on the one that is still there.
+    if _try_lock(handle) and path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+        return handle
+    os.close(handle)
+    return None
+
+
+def _holder(path: Path) -> str:
+    """Say which process has the lock, if that can be read."""
+    try:
+        return f" (its guard is process {int(path.read_bytes()[1:17])})"
+    except (OSError, ValueError):
+        return ""
 
 
 def _try_lock(handle: int) -> bool:

@@ -4,8 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from instruments.rack import Rack
 from instruments.ring_use import RingUse
 from instruments.safety import make_all_safe
 from instruments.spectrum_use import SpectrumUse
-from labpgt.device import Setting, checked_drives
+from labpgt.device import DeviceBase, Setting, checked_drives
 from labpgt.errors import DeviceFault
 from labpgt.events import Flag
 from labpgt.validation import validated
@@ -34,7 +33,7 @@ _END_S = 10.0
 """Time that another thread gets to come to an end before its connections are closed."""
 
 
-class MagnonicRing:
+class MagnonicRing(DeviceBase):
     """A ring between a source and an analyser; a `Reservoir` that is also `Flagging`, `Recoverable` and `Tunable`.
 
     `forward` never tries again by itself: after any fault it has made safe what still answers, and `recover` brings
@@ -107,8 +106,8 @@ class MagnonicRing:
                 return
             bench = load_bench(self.config.bench)
             problems = self._beyond_limits(bench)
-            rack = Rack(bench, self._guarded)
             try:
+                rack = Rack(bench, self._guarded)
                 rack.connect()
             except DeviceFault as fault:
                 raise DeviceFault("\n".join([*problems, str(fault)])) from fault
@@ -199,8 +198,8 @@ class MagnonicRing:
         usual = _rms(self._pilot)
         if _rms(pilot) < _GONE * usual:
             raise DeviceFault(
-                f"{self.name}: the pilot shot is gone: {_rms(pilot):.3g} at the analyser, {usual:.3g} when the run began; look "
-                "whether RF was turned off, and at cables, amplifier and attenuator"
+                f"{self.name}: the pilot shot is gone: {_rms(pilot):.3g} at the analyser, {usual:.3g} at the start; "
+                "was RF turned off? look at cables, amplifier and attenuator"
             )
         self._drifted = _rms(pilot - self._pilot) > rack.bench.limits.drift * usual
 
@@ -226,9 +225,8 @@ class MagnonicRing:
         self, drives: NDArray[np.float64], tuning: Mapping[str, NDArray[np.float64]] | None
     ) -> NDArray[np.float64]:
         with self._lock:
-            if self._rack is None or self._use is None:
-                raise DeviceFault(f"{self.name}: a shot was asked of a closed device; call open() first")
-            rack, drives = self._rack, checked_drives(self, drives)
+            rack, use = self._opened()
+            drives = checked_drives(self, drives)
             groups = self._groups(len(drives), tuning or {})
             self._flags = np.zeros(len(drives), np.uint32)
             responses = np.empty((*drives.shape, self.n_nodes))
@@ -243,7 +241,7 @@ class MagnonicRing:
                         self._tune(rack, tuned)
                     for some in self._parts(rows, drives.shape[1]):
                         self._hold_on(rack, check_health=not tuned)
-                        taken = self._use.take(drives[some])
+                        taken = use.take(drives[some])
                         if not tuned:
                             self._look_at(taken.pilot, rack)
                         responses[some] = taken.responses
@@ -252,6 +250,11 @@ class MagnonicRing:
                     self._tune(rack, {})
                 self._check_interruption(rack)
             return responses
+
+    def _opened(self) -> tuple[Rack, RingUse]:
+        if self._rack is None or self._use is None:
+            raise DeviceFault(f"{self.name}: a shot was asked of a closed device; call open() first")
+        return self._rack, self._use
 
     def _groups(
         self, shots: int, tuning: Mapping[str, NDArray[np.float64]]
@@ -337,6 +340,11 @@ class MagnonicRing:
                 rack.start_guard()
                 self._use = self._new_use(rack)
                 self._set_up(rack)
+                if self._drifted:
+                    raise DeviceFault(
+                        f"{self.name}: the response to the pilot shot differs from that at the start by more than "
+                        f"limits.drift = {rack.bench.limits.drift:g}; let the ring settle, or begin a new run"
+                    )
                 self._check_interruption(rack)
 
     def make_safe(self) -> None:
@@ -432,15 +440,6 @@ class MagnonicRing:
         found["oscillation_limit_dbm"] = Setting(limits.oscillation_dbm, "dBm")
         found["drift_limit"] = Setting(limits.drift)
         return {**found, **use.settings()}
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _rms(values: NDArray[np.float64]) -> float:

@@ -34,11 +34,22 @@ class Rack:
 
     def connect(self) -> None:
         """Connect every instrument, or raise one `DeviceFault` with a line for each that is not as it should be."""
-        self.drivers = connect_all(self.bench)
-        self.lost = set()
-        for role, driver in self.drivers.items():
-            with self.talking(role, "asking who it is"):
-                self.identities[role] = driver.identify()
+        self.drivers, self.lost = connect_all(self.bench), set()
+        try:
+            for role, driver in self.drivers.items():
+                with self.talking(role, "asking who it is"):
+                    self.identities[role] = driver.identify()
+            self._narrow()
+        except BaseException:
+            for driver in self.drivers.values():
+                close(driver)
+            raise
+
+    def _narrow(self) -> None:
+        """Have the source's driver itself refuse what is beyond the bench's limits: a second net."""
+        source, limits = self.drivers["source"], self.bench.limits
+        lowest = source.limits("power")[0]
+        source.power_values = (lowest, max(lowest, min(source.limits("power")[1], limits.power_dbm)))
 
     def start_guard(self) -> None:
         """Have RF turned off from outside should this process die or fall silent; again, if it was."""
@@ -74,6 +85,7 @@ class Rack:
                 )
         if problems:
             raise DeviceFault("\n".join(problems))
+        self._narrow()
 
     @contextmanager
     def talking(self, role: str, doing: str) -> Iterator[None]:

@@ -1,13 +1,20 @@
-"""What the two ways of using a ring have in common."""
+"""What the two ways of using a ring have in common: what they promise, and how an analyser is made ready."""
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from instruments.scpi import InstrumentFault
 from labpgt.device import Setting
+
+_STATE = ":STAT:OPER:COND?"
+_WAITING = 32
+"""Bit of the operation register that says "waiting for trigger" (SCPI-1999 vol. 1 ch. 9.3)."""
+_READY_TRIES, _READY_PAUSE_S = 100, 5e-3
 
 Talking = Callable[[str, str], AbstractContextManager[None]]
 """Role and what is being done, to a context in which trouble with that instrument becomes a worded `DeviceFault`."""
@@ -31,6 +38,25 @@ class Idle(NamedTuple):
     """Amplitude of the strongest line, V peak."""
     noise: float
     """Root mean square of everything, in units of a response."""
+
+
+def start_acquisition(analyzer: Any, doing: str) -> None:
+    """Start an acquisition and return once it waits for its trigger: a trigger before that would be lost.
+
+    Asks with the state for the errors since the last time; one round trip as a rule. `InstrumentFault` when it does not
+    get ready.
+    """
+    analyzer.arm()
+    for _ in range(_READY_TRIES):
+        analyzer.send_with_errors(_STATE)
+        answer = analyzer.answer_with_errors(_STATE, doing)
+        if int(answer) & _WAITING:
+            return
+        time.sleep(_READY_PAUSE_S)
+    raise InstrumentFault(
+        f"{analyzer.name}: {doing}: it does not wait for its trigger (answer to {_STATE}: {answer}, expected bit 5); "
+        "look at its front panel"
+    )
 
 
 class RingUse(Protocol):

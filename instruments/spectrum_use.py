@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from instruments.bench import Bench
 from instruments.levels import volts_peak
 from instruments.magnonic_ring_config import MagnonicRingConfig
-from instruments.ring_use import Idle, Taken, Talking
+from instruments.ring_use import Idle, Taken, Talking, start_acquisition
 from instruments.waveforms import shares
 from labpgt.device import Setting
 from labpgt.errors import DeviceFault
@@ -153,9 +153,9 @@ class SpectrumUse:
         with self._talking("source", f"loading the list for {doing}"), source.unchecked():
             source.load_list(powers.tolist(), dwell_s)
             source.arm_list()
-        with self._talking("analyzer", f"arming for {doing}"), analyzer.group(f"arming for {doing}"):
+        with self._talking("analyzer", f"arming for {doing}"), analyzer.unchecked():
             self._set_up_for(len(powers), "external")
-            analyzer.arm()
+            start_acquisition(analyzer, f"arming for {doing}")
         with self._talking("source", doing):
             source.trigger()
             source.send_with_errors(":OUTP?")
