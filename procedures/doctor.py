@@ -63,8 +63,9 @@ def print_report(report: dict[str, Any], console: Console) -> None:
         )
     for check in (*report["checks"], *report["bench_checks"]):
         table.add_row(check["name"], _state(check["ok"]), _shown(check["detail"]))
-    # A pipe has no width, and a cell cut at 80 columns helps nobody.
-    console.print(table, width=None if console.is_terminal else 1000)
+    if not console.is_terminal:
+        console.width = 1000  # a pipe has no width, and a cell broken at 80 columns cannot be searched
+    console.print(table)
     for name, found in report["versions"].items():
         if not found:
             console.print(f"[red]mend:[/red] {name}: install labpgt again", highlight=False, soft_wrap=True)
