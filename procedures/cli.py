@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from labpgt.errors import DeviceFault, InputError, LabpgtError, RunAborted
-from procedures.commands import files, runs
+from procedures.commands import files, runs, studies
 from procedures.commands.common import Json, print_json
 from procedures.commands.registered import CommandGroup
 from procedures.text import printable
@@ -79,6 +79,7 @@ def doctor(
 
 for command in (
     *(runs.train, runs.resume, runs.characterize),
+    *(studies.calibrate,),
     *(files.show, files.watch, files.replay, files.export),
     doctor,
 ):

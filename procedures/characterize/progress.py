@@ -24,13 +24,19 @@ class CharacterizeProgress(Display):
         self._before = 0
         self._begin("opening")
 
+    def _restart(self) -> None:
+        """Forget what was done: other measures follow."""
+        self._planned, self._done = {}, {}
+        self._taken = self._before = 0
+
     def __call__(self, event: Any) -> None:
         """Show one event."""
         match event:
             case Planned():
                 self._planned = event.symbols
                 self._began = time.monotonic()
-                self._say(self._heading)
+                if self._heading:
+                    self._say(self._heading)
                 self._draw()
             case Taken():
                 self._taken += event.symbols
