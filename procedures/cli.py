@@ -79,7 +79,7 @@ def doctor(
 
 for command in (
     *(runs.train, runs.resume, runs.characterize),
-    *(studies.calibrate,),
+    *(studies.calibrate, studies.sweep),
     *(files.show, files.watch, files.replay, files.export),
     doctor,
 ):

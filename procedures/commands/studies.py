@@ -99,3 +99,70 @@ def calibrate(
         print_summary(Console(), described)
     if not done:
         raise typer.Exit(RunAborted.exit_code)
+
+
+def sweep(
+    config_file: ConfigFile = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SECTION.KEY=A,B,C", help="Values to go through; repeated, all combinations.", show_default=False
+        ),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Runs of each combination, with seeds from the configured one on.")
+    ] = 1,
+    device: Device = None,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder for session files and index; else sessions/sweep-CONFIG.", show_default=False
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train once for every combination of values and every seed, each into a session file of its own.
+
+    The folder gets an index, `index.csv`, with a row a run, written as it goes. Started again with the same folder, the
+    sweep goes on where it stopped: what is done stays, and a run that crashed, failed or was aborted is resumed.
+
+    Examples:
+
+    - `labpgt sweep data/echo-state-ring.toml --over training.estimator=pgt,node,jacobian-twin --seeds 5`
+
+    - `labpgt sweep run.toml --over training.learning_rate=1e-3,3e-3 --over 'network.hidden=[8],[16,16]' --out lr`
+
+    Ctrl-C ends the run in hand after its device call, and with it the sweep; twice, at once.
+    Exit codes: 0 done, 1 all runs made but some failed (their parameters diverged), 2 bad input, 3 device fault,
+    4 aborted, 5 storage fault.
+    """
+    from rich.console import Console
+
+    from labpgt.events import Status
+    from labpgt.subscribers import Queued
+    from procedures.sweep.plan import plan
+    from procedures.sweep.progress import SweepProgress
+    from procedures.sweep.report import print_summary, report
+    from procedures.sweep.run import sweep as make_runs
+
+    folder = out or Path("sessions") / f"sweep-{config_file.stem if config_file else 'defaults'}"
+    runs = plan(config_file, given(overrides, {"device.name": device}), over or [], seeds, folder)
+    with SweepProgress(Console(stderr=True)) as progress, Queued(progress) as queued:
+        try:
+            done = make_runs(runs, folder, queued)
+        except LabpgtError as error:
+            if not isinstance(error, InputError):
+                error.add_note("labpgt: to go on once that is mended, start the same sweep again")
+                if as_json:
+                    print_json(failure(error, folder))
+            raise
+    described = report(done)
+    if as_json:
+        print_json(described)
+    else:
+        print_summary(Console(), described)
+    if done.status is Status.ABORTED:
+        raise typer.Exit(RunAborted.exit_code)
+    if described["failed"]:
+        raise typer.Exit(LabpgtError.exit_code)
