@@ -192,6 +192,7 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_results(
     assert hashes(folder / "s") == undisturbed
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
 def test_a_run_that_diverges_is_noted_and_the_others_are_made(labpgt: Labpgt, small: Path, folder: Path) -> None:
     over = ("--over", "training.learning_rate=1e30,2e-3", "--set", "training.optimizer=SGD")
     over += ("--set", "training.estimator=backprop")
