@@ -1,40 +1,33 @@
 """How far a characterisation is: a live line where there is a terminal, a line a measure elsewhere."""
 
 import time
-from datetime import timedelta
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 from labpgt.characterisation.outcome import OUTCOMES, VALUES
 from procedures.characterize.report import formatted
 from procedures.characterize.run import Done, Planned, Taken
-from procedures.text import printable
+from procedures.display import Display, time_left
 
 
-class CharacterizeProgress:
+class CharacterizeProgress(Display):
     """Counts the symbols that the device has answered, and shows each measure when it is done."""
 
     def __init__(self, console: Console, heading: str) -> None:
-        self._console = console
+        super().__init__(console)
         self._heading = heading
         self._planned: dict[str, int] = {}
         self._done: dict[str, int] = {}
         self._began = time.monotonic()
         self._taken = 0
         self._before = 0
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=12),
-            TextColumn("{task.fields[figures]}"),
-            console=console,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._task = self._progress.add_task("opening", total=None, figures="")
+        self._begin("opening")
+
+    def _restart(self) -> None:
+        """Forget what was done: other measures follow."""
+        self._planned, self._done = {}, {}
+        self._taken = self._before = 0
 
     def __call__(self, event: Any) -> None:
         """Show one event."""
@@ -42,20 +35,19 @@ class CharacterizeProgress:
             case Planned():
                 self._planned = event.symbols
                 self._began = time.monotonic()
-                self._say(self._heading)
-                self._show()
+                if self._heading:
+                    self._say(self._heading)
+                self._draw()
             case Taken():
                 self._taken += event.symbols
-                self._show()
+                self._draw()
             case Done():
                 self._done[event.measure] = self._planned.get(event.measure, 0)
                 self._before = self._taken
                 self._say(f"{event.measure}: {_found(event)}")
-                self._show()
+                self._draw()
 
-    def _show(self) -> None:
-        if not self._console.is_terminal:
-            return
+    def _draw(self) -> None:
         total = sum(self._planned.values())
         now = next((name for name in self._planned if name not in self._done), "")
         # A plan is an estimate: what a measure really took counts for no more and no less than its share.
@@ -63,23 +55,8 @@ class CharacterizeProgress:
         figures = f"{done / total:.0%}" if total else ""
         spent = time.monotonic() - self._began
         if done and spent > 1:
-            left = round(spent * (total - done) / done)
-            figures += f", {str(timedelta(seconds=left)).removeprefix('0:')} left"
-        self._progress.update(self._task, description=now, total=max(1, total), completed=done, figures=figures)
-
-    def _say(self, text: str) -> None:
-        self._console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._console.is_terminal:
-            self._progress.stop()
+            figures += f", {time_left(spent * (total - done) / done)}"
+        self._show(description=now, total=max(1, total), completed=done, figures=figures)
 
 
 def _found(event: Done) -> str:
