@@ -66,7 +66,8 @@ def main(
         "same",
     ):
         table.add_column(column, justify="left" if column == "first fault" else "right")
-    for kind, some in [*sorted(outcomes.items()), ("all", [o for some in outcomes.values() for o in some])]:
+    everything = [outcome for kind in outcomes for outcome in outcomes[kind]]
+    for kind, some in [*sorted(outcomes.items()), ("all", everything)]:
         ends = [o.end for o in some]
         table.add_row(
             kind,
