@@ -80,6 +80,8 @@ def run_of(bench: Bench, folder: Path, how: str = "") -> Iterator[tuple[subproce
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(run.pid, signal.SIGKILL)
+            # While its instruments are still there: without them it would go on trying for a minute.
+            assert wait_for(lambda: gone(guard))
 
 
 def said(run: "subprocess.Popen[str]") -> str:

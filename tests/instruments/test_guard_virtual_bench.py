@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import pyvisa
 
@@ -40,7 +41,7 @@ def test_a_killed_run_leaves_every_instrument_safe(kind: str, tmp_path: Path, mo
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         ) as run:
             assert run.stdout is not None
-            run.stdout.readline()
+            guard = int(run.stdout.readline())
             assert run.stdout.readline() == "running\n"
             drivers["source"].rf_on()
             drivers["attenuator"].attenuation = 20
@@ -51,6 +52,8 @@ def test_a_killed_run_leaves_every_instrument_safe(kind: str, tmp_path: Path, mo
             assert wait_for(lambda: not drivers["source"].output_enabled)
             assert wait_for(lambda: not drivers["amplifier"].output_enabled)
             assert wait_for(lambda: drivers["attenuator"].attenuation == drivers["attenuator"].maximum)
+        # While its instruments are still there: without them it would go on trying for a minute.
+        assert wait_for(lambda: not psutil.pid_exists(guard) or psutil.Process(guard).status() == psutil.STATUS_ZOMBIE)
         for driver in drivers.values():
             # The guard's commands were taken without an error.
             assert driver.empty_errors() == []
