@@ -185,6 +185,15 @@ class TrainingConfig(_Section):
     device_batch: PositiveInt | None = Field(
         default=None, description="Most shots in one call of the device; not set: as many as a step has.", examples=[64]
     )
+    retakes: int = Field(
+        default=3, ge=0, le=100, description="Times that a shot with a bad flag is taken again before the run pauses."
+    )
+    patience_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=604_800,
+        description="How long a paused run waits for an ill device, in s; 0: not at all.",
+    )
     threads: PositiveInt = Field(default=1, description="Threads of torch; the last bits of a result depend on it.")
 
 

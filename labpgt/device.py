@@ -4,6 +4,7 @@ These protocols are the seam between training and physics: a driver on the bench
 session are the same thing to the code above them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self, runtime_checkable
@@ -77,6 +78,25 @@ class Reservoir(Device, Protocol):
 
 
 @runtime_checkable
+class Flagging(Protocol):
+    """A reservoir that says what each shot suffered from: every device on a bench."""
+
+    def flags(self) -> NDArray[np.uint32]:
+        """Bits of `labpgt.events.Flag` for each shot of the last `forward`, (shots,)."""
+
+
+@runtime_checkable
+class Recoverable(Protocol):
+    """A device that can be brought back after a fault."""
+
+    def recover(self) -> None:
+        """Try once: connect again what was lost, set it as it was, check its health.
+
+        Raises `DeviceFault` while it is still ill.
+        """
+
+
+@runtime_checkable
 class Seekable(Protocol):
     """A reservoir whose noise can be repeated: every simulator.
 
@@ -117,6 +137,74 @@ class Differentiable(Protocol):
 
         Drives `(shots, symbols)` and cotangents dL/dr `(shots, symbols, n_nodes)` to dL/du `(shots, symbols)`.
         """
+
+
+class DeviceBase(ABC):
+    """What is the same for every device: a `with` block opens it and closes it."""
+
+    @abstractmethod
+    def open(self) -> None:
+        """As `Device.open`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """As `Device.close`."""
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class ReservoirWrapper(DeviceBase):
+    """Stands before a reservoir and is like it, but for what a subclass changes."""
+
+    def __init__(self, inner: Reservoir) -> None:
+        self.inner = inner
+
+    @property
+    def name(self) -> str:
+        """The inner one's."""
+        return self.inner.name
+
+    @property
+    def n_nodes(self) -> int:
+        """The inner one's."""
+        return self.inner.n_nodes
+
+    @property
+    def max_symbols(self) -> int:
+        """The inner one's."""
+        return self.inner.max_symbols
+
+    @property
+    def drive_limits(self) -> tuple[float, float]:
+        """The inner one's."""
+        return self.inner.drive_limits
+
+    def open(self) -> None:
+        """Open the inner one."""
+        self.inner.open()
+
+    def close(self) -> None:
+        """Close the inner one."""
+        self.inner.close()
+
+    def make_safe(self) -> None:
+        """Make the inner one safe."""
+        self.inner.make_safe()
+
+    def settings(self) -> Mapping[str, Setting]:
+        """The inner one's."""
+        return self.inner.settings()
+
+    @abstractmethod
+    def forward(self, drives: NDArray[np.float64]) -> NDArray[np.float64]:
+        """As `Reservoir.forward`."""
 
 
 def checked_drives(reservoir: Reservoir, drives: NDArray[np.float64]) -> NDArray[np.float64]:

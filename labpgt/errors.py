@@ -26,6 +26,20 @@ class DeviceFault(LabpgtError):
     """Rows of the shots that were answered before the fault in the same request; whole pairs, without losses."""
 
 
+class ShotsSpoiled(DeviceFault):
+    """Shots have a bad flag, also when they are taken again."""
+
+
+class TakingStopped(Exception):
+    """Somebody asked to stop between two device calls of one request."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.answered: Any = None
+        """As `DeviceFault.answered`."""
+
+
 class RunAborted(LabpgtError):
     """A person or the operating system asked the run to stop."""
 

@@ -24,13 +24,23 @@ class Purpose(IntEnum):
 
 
 class Flag(IntFlag):
-    """What a shot suffered from, as bits of its `flags` column."""
+    """What a shot suffered from, as bits of its `flags` column.
+
+    `OVERLOAD` (the analyser's range was exceeded), `DRIFT` (the device answers otherwise than it did at the start, by
+    more than its limit), `OSCILLATION` (the ring sounded by itself) and `TORN` (the device failed between the halves of
+    its pair) spoil a shot: it is taken again, with its pair, and what is taken anew is `RETAKEN`.
+    """
 
     NONE = 0
     OVERLOAD = 1
     DRIFT = 2
     OSCILLATION = 4
     RETAKEN = 8
+    TORN = 16
+
+
+SPOILED = Flag.OVERLOAD | Flag.DRIFT | Flag.OSCILLATION | Flag.TORN
+"""Flags of a shot that nothing is learned from."""
 
 
 class Status(StrEnum):
@@ -210,6 +220,22 @@ class RunWarning:
 
 
 @dataclass(frozen=True)
+class RunPaused:
+    """The device is ill: it is made safe, and the run waits for it."""
+
+    time: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunContinued:
+    """The device is well again, and the run goes on."""
+
+    time: float
+    paused_s: float
+
+
+@dataclass(frozen=True)
 class RunStopped:
     """The last event of a run."""
 
@@ -220,5 +246,17 @@ class RunStopped:
     parameters_sha256: str = ""
 
 
-Event = RunStarted | RunResumed | ShotsTaken | StepDone | EpochDone | Checkpoint | Measured | RunWarning | RunStopped
+Event = (
+    RunStarted
+    | RunResumed
+    | ShotsTaken
+    | StepDone
+    | EpochDone
+    | Checkpoint
+    | Measured
+    | RunWarning
+    | RunPaused
+    | RunContinued
+    | RunStopped
+)
 Subscriber = Callable[[Event], None]

@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labpgt.config import Config
-from labpgt.device import Differentiable, Setting, checked_drives
+from labpgt.device import DeviceBase, Differentiable, Setting, checked_drives
 from labpgt.errors import DeviceFault, InputError, LabpgtError, RunAborted
 from labpgt.events import EpochDone, Event, RunStopped, ShotsTaken, Status, StepDone
 from labpgt.network import parameter_count
@@ -36,7 +34,7 @@ class RecordingEnded(LabpgtError):
     """Training went past the last recorded shot."""
 
 
-class ReplayReservoir:
+class ReplayReservoir(DeviceBase):
     """Answers each shot with what was recorded, if it was asked the same.
 
     With a `model`, the recorded device's own derivative stands behind `vjp`, for the `backprop` reference.
@@ -55,6 +53,7 @@ class ReplayReservoir:
         self._rows = self._session.shots(0, 0)
         self._first = 0
         self._next = 0
+        self._flags = np.zeros(0, np.uint32)
 
     @property
     def name(self) -> str:
@@ -116,16 +115,17 @@ class ReplayReservoir:
         if len(rows) < len(drives):
             raise RecordingEnded(f"{self.name}: the recording ends after {self._next + len(rows)} shots")
         self._next += len(rows)
+        self._flags = rows["flags"].astype(np.uint32)
         return rows["response"].astype(np.float64)
 
-    def __enter__(self) -> Self:
-        self.open()
-        return self
+    def flags(self) -> NDArray[np.uint32]:
+        """The recorded flags of the last shots, (shots,)."""
+        return self._flags
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    @property
+    def on_record(self) -> bool:
+        """Whether the next shot is on record."""
+        return self._next < self._session.n_shots
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,23 @@
 
 import math
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labpgt.device import Differentiable, Reservoir, Seekable, Setting
+from labpgt.device import Differentiable, Recoverable, Reservoir, ReservoirWrapper, Seekable, Setting
 from labpgt.errors import InputError
 from labpgt.events import Purpose
 from labpgt.replay import ELSEWHERE, Comparison, compare_drives, same_machine
 from labpgt.session import Recovery, Session
+from labpgt.shots import flags_of
 
 _SAME = 1e-9
 """Relative difference up to which a computed setting, such as a threshold, counts as the same."""
 
 
-class ResumedReservoir:
+class ResumedReservoir(ReservoirWrapper):
     """Answers each shot from the record as long as it lasts, if it is asked the same, and then lets the device answer.
 
     A `Reservoir` and `Seekable`. `forward` raises `ReplayMismatch` naming the first shot whose drive differs from the
@@ -29,50 +29,17 @@ class ResumedReservoir:
     def __init__(
         self, device: Reservoir, recovery: Recovery, tolerance: float, going_live: Callable[[int], None]
     ) -> None:
-        self.device = device
+        super().__init__(device)
         self.tolerance = tolerance
         self._recovery = recovery
         self._going_live: Callable[[int], None] | None = going_live
         self._live_from = recovery.n_shots
+        self._flags = np.zeros(0, np.uint32)
         self._next = recovery.first_shot
         if isinstance(device, Differentiable):
             self.vjp = device.vjp
-
-    @property
-    def name(self) -> str:
-        """The device's."""
-        return self.device.name
-
-    @property
-    def n_nodes(self) -> int:
-        """The device's."""
-        return self.device.n_nodes
-
-    @property
-    def max_symbols(self) -> int:
-        """The device's."""
-        return self.device.max_symbols
-
-    @property
-    def drive_limits(self) -> tuple[float, float]:
-        """The device's."""
-        return self.device.drive_limits
-
-    def open(self) -> None:
-        """Open the device."""
-        self.device.open()
-
-    def close(self) -> None:
-        """Close the device."""
-        self.device.close()
-
-    def make_safe(self) -> None:
-        """Make the device safe."""
-        self.device.make_safe()
-
-    def settings(self) -> Mapping[str, Setting]:
-        """The device's."""
-        return self.device.settings()
+        if isinstance(device, Recoverable):
+            self.recover = device.recover
 
     def seek(self, shot: int) -> None:
         """Set the number of the next shot."""
@@ -90,22 +57,24 @@ class ResumedReservoir:
         recorded = self._recovery.shots(first, self._next)
         compare_drives(drives[: len(recorded)], recorded, first, self.tolerance)
         answers = recorded["response"].astype(np.float64)
+        self._flags = recorded["flags"].astype(np.uint32)
         if len(recorded) == len(drives):
             return answers
         first += len(recorded)
-        if isinstance(self.device, Seekable):
-            self.device.seek(first)
-        live = self.device.forward(drives[len(recorded) :])
+        if isinstance(self.inner, Seekable):
+            self.inner.seek(first)
+        live = self.inner.forward(drives[len(recorded) :])
+        self._flags = np.concatenate([self._flags, flags_of(self.inner, len(live))])
         return np.concatenate([answers, live]) if len(recorded) else live
 
-    def __enter__(self) -> Self:
-        self.open()
-        return self
+    def flags(self) -> NDArray[np.uint32]:
+        """Flags of the last shots (shots,), recorded ones first."""
+        return self._flags
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    @property
+    def on_record(self) -> bool:
+        """Whether the next shot is on record."""
+        return self._next < self._live_from
 
 
 def comparison(recovery: Recovery, tolerance: float) -> Comparison:

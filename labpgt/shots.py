@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labpgt.device import Reservoir, Seekable
-from labpgt.errors import DeviceFault, LabpgtError
-from labpgt.events import Purpose, shot_dtype
+from labpgt.device import Flagging, Reservoir, Seekable
+from labpgt.errors import DeviceFault, LabpgtError, ShotsSpoiled, TakingStopped
+from labpgt.events import SPOILED, Flag, Purpose, shot_dtype
+from labpgt.pause import Pause
 
 
 @contextmanager
@@ -62,24 +63,23 @@ def checked_responses(
     return rounded
 
 
-class TakingStopped(Exception):
-    """Somebody asked to stop between two device calls of one request."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.answered: NDArray[np.void] | None = None
-        """Rows of the shots that were answered before, whole pairs, without losses."""
-
-
 class ShotTaker:
     """Numbers, rounds, checks and times the shots of one run.
 
     Drives and responses are rounded to float32, the session file's precision, before anyone sees them: what training
-    uses is what is stored, so a replay is exact.
+    uses is what is stored, so a replay is exact. A spoiled shot (`labpgt.events.Flag`) is taken again, at the end of
+    its request and with its pair; the row of the spoiled one is kept, too.
     """
 
-    def __init__(self, reservoir: Reservoir, symbols: int, device_batch: int | None = None) -> None:
+    def __init__(
+        self,
+        reservoir: Reservoir,
+        symbols: int,
+        device_batch: int | None = None,
+        *,
+        retakes: int = 3,
+        patience_s: float = 0.0,
+    ) -> None:
         self.reservoir = reservoir
         self.symbols = symbols
         self.taken: Counter[Purpose] = Counter()
@@ -89,6 +89,10 @@ class ShotTaker:
         """Asked between device calls, never inside a ± pair; a reason raises `TakingStopped`."""
         self.announce: Callable[[int, int], None] = lambda first, stop: None
         """Told which shots the device is about to be asked for."""
+        self.pause = Pause(reservoir, patience_s)
+        self._retakes = retakes
+        self._superseded: list[NDArray[np.void]] = []
+        """Rows of the last request that were taken again."""
         self._batch = device_batch
         self._dtype = shot_dtype(symbols, reservoir.n_nodes)
         self._seek = reservoir.seek if isinstance(reservoir, Seekable) else None
@@ -108,11 +112,12 @@ class ShotTaker:
     ) -> NDArray[np.void]:
         """Take one shot for each row of drives (shots, symbols); return their rows, with `loss` still NaN.
 
-        Raises `DeviceFault` when the device fails, or answers in the wrong shape or with a value that is not finite;
+        A device that fails, or answers in the wrong shape or with a value that is not finite, is waited for
+        (`labpgt.pause`) and asked again; so is one whose shots stay spoiled. Raises `DeviceFault` when it stays ill;
         `LabpgtError`, before anything is sent, for a drive that is NaN.
         """
         rows = np.empty(len(drives), self._dtype)
-        rows["index"] = np.arange(self.index, self.index + len(rows))
+        rows["index"] = -1  # not taken yet
         rows["purpose"] = purpose
         rows["epoch"] = epoch
         rows["step"] = step
@@ -129,22 +134,84 @@ class ShotTaker:
             )
         rows["loss"] = np.nan
         rows["flags"] = 0
-        size = self._batch or len(rows)
+        self._superseded = []
         paired = bool(rows["sign"][0])
-        done = 0
         try:
-            for done in range(0, len(rows), size):
-                if done and not (paired and done % 2) and (reason := self.stop()):
-                    raise TakingStopped(reason)
-                part = rows[done : done + size]
-                self.announce(self.index, self.index + len(part))
-                self._expose(part)
+            self._ask(rows, paired)
+            self._retake_spoiled(rows, paired)
         except (DeviceFault, TakingStopped) as end:
-            end.answered = rows[: done - done % 2 if paired else done]
-            self.taken[purpose] += len(end.answered)
+            answered = rows[_whole(rows, paired)]
+            end.answered = self.with_superseded(answered)
+            self.taken[purpose] += len(answered)
             raise
+        self.pause.over()
         self.taken[purpose] += len(rows)
         return rows
+
+    def with_superseded(self, rows: NDArray[np.void]) -> NDArray[np.void]:
+        """Return rows of the last request together with those that were taken again, in the order taken."""
+        if not self._superseded:
+            return rows
+        together = np.concatenate([*self._superseded, rows])
+        return together[np.argsort(together["index"])]
+
+    def _ask(self, rows: NDArray[np.void], paired: bool, extra: Flag = Flag.NONE) -> None:
+        """Have the device answer these rows, a part at a time; `extra` is added to their flags."""
+        size = self._batch or len(rows)
+        for start in range(0, len(rows), size):
+            between_halves = paired and start % 2 == 1
+            if (start or extra) and not between_halves and (reason := self.stop()):
+                raise TakingStopped(reason)
+            part = rows[start : start + size]
+            torn = self._expose_patiently(part)
+            part["flags"] |= np.uint32(extra)
+            if torn and between_halves:
+                part["flags"][0] |= np.uint32(Flag.TORN)
+
+    def _expose_patiently(self, rows: NDArray[np.void]) -> bool:
+        """Have the device answer these rows at once; return whether it had to be waited for."""
+        waited = False
+        while True:
+            self.announce(self.index, self.index + len(rows))
+            try:
+                self._expose(rows)
+            except DeviceFault as fault:
+                self._wait_for_device(fault)
+                waited = True
+            else:
+                return waited
+
+    def _wait_for_device(self, fault: DeviceFault) -> None:
+        before = self.pause.seconds
+        try:
+            self.pause.until_well(fault)
+        finally:
+            self.device_s += self.pause.seconds - before
+
+    def _retake_spoiled(self, rows: NDArray[np.void], paired: bool) -> None:
+        """Take spoiled shots again, pairs whole, until all are good."""
+        times = 0
+        while (spoiled := _spoiled(rows, paired)).size:
+            if times == self._retakes:
+                self._wait_for_device(self._staying_spoiled(rows[spoiled]))
+                times = 0
+            times += 1
+            again = rows[spoiled]
+            again["index"] = -1
+            try:
+                self._ask(again, paired, Flag.RETAKEN)
+            finally:
+                taken = _whole(again, paired)
+                self._superseded.append(rows[spoiled[taken]])
+                rows[spoiled[taken]] = again[taken]
+
+    def _staying_spoiled(self, rows: NDArray[np.void]) -> ShotsSpoiled:
+        flags = Flag(int(np.bitwise_or.reduce(rows["flags"])) & SPOILED)
+        causes = [advice for flag, advice in _ADVICE.items() if flag & flags]
+        return ShotsSpoiled(
+            f"{self.reservoir.name}: {len(rows)} shots are spoiled, also when taken again training.retakes = "
+            f"{self._retakes} times: {', '.join(causes)}"
+        )
 
     def _expose(self, rows: NDArray[np.void]) -> None:
         name = self.reservoir.name
@@ -156,10 +223,47 @@ class ShotTaker:
             responses = np.asarray(self.reservoir.forward(rows["drive"].astype(np.float64)))
             if responses.dtype.kind not in "fiu":
                 raise TypeError(f"responses of type {responses.dtype}, expected real numbers")
+            rows["flags"] = flags_of(self.reservoir, len(rows))
         duration = time.perf_counter() - clock
         self.device_s += duration
         expected = (len(rows), self.symbols, self.reservoir.n_nodes)
         rows["response"] = checked_responses(self.reservoir, self.index, responses, expected)
         rows["time"] = began
         rows["duration"] = duration / len(rows)
+        rows["index"] = np.arange(self.index, self.index + len(rows))
         self.index += len(rows)
+
+
+_ADVICE = {
+    Flag.OVERLOAD: "overload: raise the analyser's reference level, or lower the drive",
+    Flag.DRIFT: "the device answers otherwise than at the start: let it settle, or allow for more drift",
+    Flag.OSCILLATION: "the ring oscillates by itself: raise its attenuation",
+    Flag.TORN: "the device failed between the halves of a pair",
+}
+
+
+def flags_of(reservoir: Reservoir, shots: int) -> NDArray[np.uint32]:
+    """Return the flags (shots,) of the last `forward`, without `RETAKEN`, which is not the device's to say.
+
+    Raises `ValueError` for another number of flags than of shots.
+    """
+    if not isinstance(reservoir, Flagging):
+        return np.zeros(shots, np.uint32)
+    flags = np.asarray(reservoir.flags(), np.uint32)
+    if flags.shape != (shots,):
+        raise ValueError(f"flags of shape {flags.shape}, expected ({shots},)")
+    return flags & np.uint32(~Flag.RETAKEN & 0xFFFFFFFF)
+
+
+def _whole(rows: NDArray[np.void], paired: bool) -> NDArray[np.intp]:
+    """Return which rows were taken: the first ones, in whole pairs if they are paired."""
+    taken = np.flatnonzero(rows["index"] >= 0)
+    return taken[: len(taken) - len(taken) % 2] if paired else taken
+
+
+def _spoiled(rows: NDArray[np.void], paired: bool) -> NDArray[np.intp]:
+    """Return which rows are spoiled, or belong to a pair that is."""
+    spoiled = (rows["flags"] & SPOILED) != 0
+    if paired:
+        spoiled = spoiled.reshape(-1, 2).any(axis=1).repeat(2)
+    return np.flatnonzero(spoiled)

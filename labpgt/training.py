@@ -15,7 +15,7 @@ from labpgt.calibration import choose_delta, measure_responses
 from labpgt.config import Config, to_toml
 from labpgt.device import Reservoir, Setting
 from labpgt.diagnosis import PRIOR_BAND
-from labpgt.errors import DeviceFault, InputError
+from labpgt.errors import DeviceFault, InputError, TakingStopped
 from labpgt.estimators import ESTIMATORS, Batch, Estimator, PairEstimator, StepReport
 from labpgt.evaluation import Evaluator
 from labpgt.events import (
@@ -39,7 +39,7 @@ from labpgt.network import build_network
 from labpgt.optimizers import build_optimizer, build_scheduler, catch_up, restore_state, state_arrays
 from labpgt.rng import Draw, generator
 from labpgt.session.checkpoints import TrainingState
-from labpgt.shots import ShotTaker, TakingStopped, device_errors
+from labpgt.shots import ShotTaker, device_errors
 from labpgt.tasks import Dataset
 
 
@@ -67,7 +67,13 @@ class Trainer:
             training.seed,
         )
         self.loss = Loss(training.loss, len(dataset.target_names))
-        self.taker = ShotTaker(reservoir, config.network.symbols, training.device_batch)
+        self.taker = ShotTaker(
+            reservoir,
+            config.network.symbols,
+            training.device_batch,
+            retakes=training.retakes,
+            patience_s=training.patience_s,
+        )
         self.evaluator = Evaluator(self.network, self.taker, self.loss, dataset)
         self.estimator: Estimator = ESTIMATORS[training.estimator](
             self.network, self.taker, self.loss, training, training.seed
@@ -166,7 +172,7 @@ class Trainer:
         (`DeviceFault` above all) pass through; the caller, who owns device and file, words the end of such a run with
         `stopped`.
         """
-        self.taker.stop = stop
+        self.taker.stop = self.taker.pause.stop = stop
         with self._threads():
             yield from self._timed(stop)
 
@@ -187,6 +193,8 @@ class Trainer:
     def _timed(self, stop: Callable[[], str | None]) -> Iterator[Event]:
         try:
             for event in self._events(stop):
+                if isinstance(event, ShotsTaken):
+                    event = ShotsTaken(self.taker.with_superseded(event.rows))
                 began = time.perf_counter()
                 yield event
                 self._outside_s += time.perf_counter() - began

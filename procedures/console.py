@@ -13,6 +13,8 @@ from labpgt.events import (
     Event,
     Measured,
     Purpose,
+    RunContinued,
+    RunPaused,
     RunResumed,
     RunStarted,
     RunStopped,
@@ -80,6 +82,11 @@ class ConsoleWatcher(Display):
                 self._say(epoch_line(event.row))
             case RunWarning():
                 self._warn(event.message)
+            case RunPaused():
+                self.hold()
+                self._warn(f"paused, the device made safe and asked again and again: {event.reason}")
+            case RunContinued():
+                self._say(f"the device is well again; the run goes on after {event.paused_s:.1f} s")
             case RunStopped():
                 self._stop()
 

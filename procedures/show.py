@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from labpgt.characterisation.reader import Characterisation
-from labpgt.events import EPOCH_DTYPE, Purpose
+from labpgt.events import EPOCH_DTYPE, Flag, Purpose
 from labpgt.session import Session
 from labpgt.session.recorded import definition_of
 from procedures.characterize import report as characterize_report
@@ -30,10 +30,13 @@ def described(path: Path) -> tuple[dict[str, Any], Callable[[Console, dict[str, 
 def describe(session: Session) -> dict[str, Any]:
     """Return everything but the shots and the parameters, as plain numbers and texts."""
     counts = dict.fromkeys((p.name.lower() for p in Purpose), 0)
+    flagged = dict.fromkeys((str(flag.name).lower() for flag in Flag), 0)
     for rows in session.iter_shots():
         for purpose, count in zip(*_unique(rows["purpose"]), strict=True):
             name = Purpose(purpose).name.lower() if purpose in _KNOWN else f"unknown purpose {purpose}"
             counts[name] = counts.get(name, 0) + count
+        for flag in Flag:
+            flagged[str(flag.name).lower()] += int(((rows["flags"] & flag) != 0).sum())
     return {
         "session": str(session.path),
         "status": str(session.status),
@@ -47,6 +50,7 @@ def describe(session: Session) -> dict[str, Any]:
         "nodes": session.nodes,
         "recorded_shots": session.n_shots,
         "recorded_shots_by_purpose": counts,
+        "recorded_shots_by_flag": flagged,
         "updates": len(session.steps()),
         "results": session.results,
         "epochs": [{name: _plain(row[name]) for name in EPOCH_DTYPE.names or ()} for row in session.epochs()],
@@ -73,12 +77,13 @@ def print_description(console: Console, description: dict[str, Any]) -> None:
 def _sections(description: dict[str, Any]) -> list[tuple[str, list[str]]]:
     settings = [f"{name} = {s['value']} {s['unit']}".rstrip() for name, s in description["settings"].items()]
     counts = ", ".join(f"{count:,} {name}" for name, count in description["recorded_shots_by_purpose"].items())
+    flags = ", ".join(f"{count:,} {name}" for name, count in description["recorded_shots_by_flag"].items() if count)
     configuration = [line for line in description["configuration"].splitlines() if line and not line.startswith("#")]
     results = description["results"]
     return [
         ("Configuration", configuration),
         (f"Device {description['device']}", settings),
-        (f"Shots: {description['recorded_shots']:,} recorded", [counts]),
+        (f"Shots: {description['recorded_shots']:,} recorded", [counts, *([f"flagged: {flags}"] if flags else [])]),
         ("Before training", measured_lines(results) if "response_noise" in results else []),
         ("Training", [epoch_line(row) for row in description["epochs"]]),
         ("Warnings", description["warnings"]),

@@ -129,6 +129,7 @@ def conduct(
         try:
             with opened(device, stop.shield):
                 trainer = trainer_on()
+                trainer.taker.pause.tell = tell
                 for event in trainer.events(stop):
                     if isinstance(event, RunStopped):
                         last = event

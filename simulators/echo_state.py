@@ -5,15 +5,14 @@ time-multiplexed reservoir of Appeltant et al., Nature Communications 2, 468 (20
 """
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from labpgt.device import Setting, checked_drives
+from labpgt.device import DeviceBase, Setting, checked_drives
 from labpgt.errors import DeviceFault
 from labpgt.rng import Draw, generator
 from labpgt.validation import validated
@@ -68,7 +67,7 @@ def _pull_back(responses, cotangents, mask, ring, feedback, coupling, out):  # t
                 g[n - 1] += coupling * slope
 
 
-class EchoStateRing:
+class EchoStateRing(DeviceBase):
     """Delay ring with a tanh nonlinearity; a `Reservoir` that is also `Seekable` and `Differentiable`."""
 
     Config = EchoStateRingConfig
@@ -145,12 +144,3 @@ class EchoStateRing:
         out = np.empty((drives.shape[0], drives.shape[1] * config.n_nodes))
         _respond(drives, self._mask, self._bias, config.ring_nodes, config.feedback, config.coupling, out)
         return out
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -74,11 +74,11 @@ class EnvelopeRing(SimulatedRing):
             raise InputError(self._refusal(self._fitted.valid, self._fitted.failed))
 
     def _answer(
-        self, drives: NDArray[np.float64], each: Each, numbers: range, pool: ThreadPoolExecutor
+        self, pulses: NDArray[np.complex128], each: Each, numbers: range, pool: ThreadPoolExecutor
     ) -> NDArray[np.float64]:
         gain = self._fitted.gain * self.config.gain * 10 ** (-each["attenuation_db"] / 20)
         field = each["drive_field_a_per_m"] / self.config.saturation_magnetisation_a_per_m
-        return responses_of(self.config, self._fitted.model, self.config.pulses(drives) * field[:, None], gain, pool)
+        return responses_of(self.config, self._fitted.model, pulses * field[:, None], gain, pool)
 
     def _refusal(self, valid: Level, failed: Level) -> str:
         what = (

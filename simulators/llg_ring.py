@@ -102,7 +102,7 @@ class LLGRing(SimulatedRing):
         self._idle = SimpleQueue()
         for _ in range(threads):
             self._idle.put(self._solver.workspace())
-        silence = np.zeros((1, 1))
+        silence = np.zeros((1, 1), np.complex128)
         each = {key: np.ones(1) for key in self.tunable}
         with announced(self.name, run, advance):
             self._solve(silence, each, range(1))
@@ -116,19 +116,19 @@ class LLGRing(SimulatedRing):
             )
 
     def _answer(
-        self, drives: NDArray[np.float64], each: Each, numbers: range, pool: ThreadPoolExecutor
+        self, pulses: NDArray[np.complex128], each: Each, numbers: range, pool: ThreadPoolExecutor
     ) -> NDArray[np.float64]:
         def tile(first: int) -> NDArray[np.float64]:
             some = slice(first, first + SHOTS)
-            return self._solve(drives[some], {key: value[some] for key, value in each.items()}, numbers[some])
+            return self._solve(pulses[some], {key: value[some] for key, value in each.items()}, numbers[some])
 
-        answers = pool.map(tile, range(0, len(drives), SHOTS))
-        return np.concatenate([np.empty((0, drives.shape[1], self.n_nodes)), *answers])
+        answers = pool.map(tile, range(0, len(pulses), SHOTS))
+        return np.concatenate([np.empty((0, pulses.shape[1], self.n_nodes)), *answers])
 
-    def _solve(self, drives: NDArray[np.float64], each: Each, numbers: range) -> NDArray[np.float64]:
+    def _solve(self, pulses: NDArray[np.complex128], each: Each, numbers: range) -> NDArray[np.float64]:
         """Solve up to `SHOTS` shots."""
         ms = self.strip.saturation_magnetisation_a_per_m
-        pulses = self.config.pulses(drives) * each["drive_field_a_per_m"][:, None] / ms
+        pulses = pulses * each["drive_field_a_per_m"][:, None] / ms
         gain = self.config.gain * self.threshold_gain * 10 ** (-each["attenuation_db"] / 20)
         shots = Shots(pulses, each["carrier_hz"], gain, each["saturation_a_per_m"] / ms)
         work = self._idle.get()

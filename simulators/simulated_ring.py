@@ -1,16 +1,15 @@
 """What every simulated ring does around its equations: open, refuse, share a batch among threads, add noise."""
 
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labpgt.device import Setting, checked_drives
+from labpgt.device import DeviceBase, Setting, checked_drives
 from labpgt.errors import DeviceFault
 from labpgt.rng import Draw, generator
 from labpgt.validation import validated
@@ -25,7 +24,7 @@ Each = Mapping[str, NDArray[np.float64]]
 """Value of every tunable setting for each shot."""
 
 
-class SimulatedRing(ABC):
+class SimulatedRing(DeviceBase):
     """A ring with the settings of `LLGRingConfig`; a `Reservoir`, `Seekable` and `Tunable`.
 
     A kind of ring says what it prepares, which settings can differ from shot to shot, and what it answers.
@@ -46,11 +45,12 @@ class SimulatedRing(ABC):
 
     @abstractmethod
     def _answer(
-        self, drives: NDArray[np.float64], each: Each, numbers: range, pool: ThreadPoolExecutor
+        self, pulses: NDArray[np.complex128], each: Each, numbers: range, pool: ThreadPoolExecutor
     ) -> NDArray[np.float64]:
-        """Drives (shots, symbols) to responses (shots, symbols, n_nodes) without readout noise.
+        """Pulses (shots, symbols) to responses (shots, symbols, n_nodes) without readout noise.
 
-        `numbers` are those of the shots in the run, which key their thermal noise.
+        A pulse is amplitude and phase of the carrier, as a share of the drive field. `numbers` are those of the
+        shots in the run, which key their thermal noise.
         """
 
     @property
@@ -127,13 +127,40 @@ class SimulatedRing(ABC):
         Answers above the threshold of auto-oscillation too: it is for measuring the ring, not for training with it.
         """
         if self._pool is None:
-            raise DeviceFault(f"{self.name}: a shot was asked of a closed device; call open() first")
+            raise self._closed()
         drives = checked_drives(self, drives)
-        each = self._checked_tuning(len(drives), tuning)
+        return self._taken(self.config.pulses(drives), tuning)
+
+    def forward_pulses(
+        self, pulses: NDArray[np.complex128], tuning: Mapping[str, NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """Like `forward_tuned`, of carrier pulses (shots, symbols) instead of drives, whatever the encoding.
+
+        A pulse is the amplitude of the carrier, 1 at most, and its phase. A shot can be as long as memory allows.
+        """
+        if self._pool is None:
+            raise self._closed()
+        pulses = np.ascontiguousarray(pulses, dtype=np.complex128)
+        # Written so that NaN fails it; the last bit of a rounded pulse may be above 1.
+        if pulses.ndim != 2 or not pulses.shape[1] or not (np.abs(pulses) <= 1 + 1e-4).all():
+            raise ValueError(
+                f"{self.name}: expected pulses of shape (shots, symbols) and of amplitude 1 at most, got shape "
+                f"{pulses.shape}, largest amplitude {np.abs(pulses).max(initial=0):g}"
+            )
+        return self._taken(pulses, tuning)
+
+    def _closed(self) -> DeviceFault:
+        return DeviceFault(f"{self.name}: a shot was asked of a closed device; call open() first")
+
+    def _taken(self, pulses: NDArray[np.complex128], tuning: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Take shots of pulses that are known to be good."""
+        if self._pool is None:
+            raise self._closed()
+        each = self._checked_tuning(len(pulses), tuning)
         self.rf_on = True
-        numbers = range(self._shot, self._shot + len(drives))
+        numbers = range(self._shot, self._shot + len(pulses))
         try:
-            responses = self._answer(drives, each, numbers, self._pool)
+            responses = self._answer(pulses, each, numbers, self._pool)
         except RuntimeError as error:
             # Closed by another thread while shots were under way.
             if self._pool is not None:
@@ -150,7 +177,7 @@ class SimulatedRing(ABC):
             for number, response in zip(numbers, responses, strict=True):
                 noise = generator(self.config.noise_seed, number, Draw.NOISE).standard_normal(response.shape)
                 response += self.config.noise * noise
-        self._shot += len(drives)
+        self._shot += len(pulses)
         return responses
 
     def _checked_tuning(self, shots: int, tuning: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
@@ -170,12 +197,3 @@ class SimulatedRing(ABC):
                 )
             each[key] = array
         return each
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -39,7 +39,7 @@ PROPERTIES = (
     *("test_samples", "planned_shots", "results", "parameters_sha256"),
 )
 TABLES = ("shots", "steps", "epochs", "warning_rows")
-GROWING = ("recorded_shots", "recorded_shots_by_purpose", "updates", "epochs", "warnings")
+GROWING = ("recorded_shots", "recorded_shots_by_purpose", "recorded_shots_by_flag", "updates", "epochs", "warnings")
 """Of a description: what follows from the rows."""
 Staged = Callable[[str], None]
 

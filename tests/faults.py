@@ -1,16 +1,16 @@
 """A reservoir that fails on purpose, at a shot of one's choice."""
 
-from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labpgt.device import Reservoir, Seekable, Setting, checked_drives
+from labpgt.device import Reservoir, ReservoirWrapper, Seekable, checked_drives
+from labpgt.errors import DeviceFault
+from labpgt.events import SPOILED
 
 
-class Faulty:
+class Faulty(ReservoirWrapper):
     """Wraps a reservoir and spoils its answers; without faults it changes nothing.
 
     Shots are numbered from 0, or from where `seek` said. `nan_at` puts a NaN into the answer to that shot, `raise_at`
@@ -29,7 +29,7 @@ class Faulty:
         constant: float | None = None,
         drift_per_shot: float = 0.0,
     ) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.nan_at = nan_at
         self.raise_at = raise_at
         self.error = error or RuntimeError("the cable fell out")
@@ -43,30 +43,6 @@ class Faulty:
     @property
     def name(self) -> str:
         return f"faulty {self.inner.name}"
-
-    @property
-    def n_nodes(self) -> int:
-        return self.inner.n_nodes
-
-    @property
-    def max_symbols(self) -> int:
-        return self.inner.max_symbols
-
-    @property
-    def drive_limits(self) -> tuple[float, float]:
-        return self.inner.drive_limits
-
-    def open(self) -> None:
-        self.inner.open()
-
-    def close(self) -> None:
-        self.inner.close()
-
-    def make_safe(self) -> None:
-        self.inner.make_safe()
-
-    def settings(self) -> Mapping[str, Setting]:
-        return self.inner.settings()
 
     def seek(self, shot: int) -> None:
         self.next = shot
@@ -88,11 +64,55 @@ class Faulty:
             responses[numbers.index(self.nan_at), -1, -1] = np.nan
         return responses[..., :-1] if self.shape_at in numbers else responses
 
-    def __enter__(self) -> Self:
-        self.open()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+class Ill(ReservoirWrapper):
+    """A device that says what its shots suffered from, falls ill at calls of one's choice, and can be brought back.
+
+    `flags_at` are the flags of the shots of a call, by the call's number and the shot's place in it; `fails_at` are
+    calls that raise; `ill_for` is how many tries of `recover` fail after each failure. A spoiled answer is nonsense,
+    so that a run that learned from one would show it.
+    """
+
+    def __init__(
+        self,
+        inner: Reservoir,
+        *,
+        flags_at: Mapping[int, Mapping[int, int]] | None = None,
+        fails_at: Sequence[int] = (),
+        ill_for: int = 1,
     ) -> None:
-        self.close()
+        super().__init__(inner)
+        self.flags_at = dict(flags_at or {})
+        self.fails_at = set(fails_at)
+        self.ill_for = ill_for
+        self.calls = 0
+        self.happened: list[str] = []
+        self._tries = 0
+        self._flags = np.zeros(0, np.uint32)
+
+    def forward(self, drives: NDArray[np.float64]) -> NDArray[np.float64]:
+        call, self.calls = self.calls, self.calls + 1
+        if call in self.fails_at:
+            self.happened.append("fault")
+            self._tries = 0
+            raise DeviceFault("analyzer: no answer within 2 s")
+        responses = self.inner.forward(drives)
+        self._flags = np.zeros(len(drives), np.uint32)
+        for place, flags in self.flags_at.get(call, {}).items():
+            self._flags[place] = flags
+            if flags & SPOILED:
+                responses[place] = 7.0
+        return responses
+
+    def flags(self) -> NDArray[np.uint32]:
+        return self._flags
+
+    def make_safe(self) -> None:
+        self.happened.append("safe")
+        super().make_safe()
+
+    def recover(self) -> None:
+        self._tries += 1
+        self.happened.append("try")
+        if self._tries <= self.ill_for:
+            raise DeviceFault("still no answer")

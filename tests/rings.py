@@ -3,18 +3,16 @@
 import cmath
 import math
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labpgt.device import Setting, checked_drives
+from labpgt.device import DeviceBase, Setting, checked_drives
 from labpgt.errors import DeviceFault
 from labpgt.rng import Draw, generator
 
 
-class Paper:
+class Paper(DeviceBase):
     """What the reservoirs here have in common: limits, noise keyed by the shot, an end."""
 
     name = "paper"
@@ -65,15 +63,6 @@ class Paper:
             response += self.noise * generator(7, self._shot + i, Draw.NOISE).standard_normal(response.shape)
         self._shot += len(responses)
         return responses
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class DelayLine(Paper):

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labpgt.config import Config
-from labpgt.device import Reservoir, Setting, checked_drives
+from labpgt.device import DeviceBase, Reservoir, Setting, checked_drives
 from labpgt.events import (
     Checkpoint,
     EpochDone,
@@ -117,7 +116,7 @@ def record(config: Config, path: Path, device: Reservoir | None = None, steps: i
     return train_into_file(config, path, [watch], request, device)
 
 
-class Analytic:
+class Analytic(DeviceBase):
     """A reservoir that is a formula: drives (shots, symbols) and shot numbers (shots,) to (shots, symbols, nodes)."""
 
     name = "formula"
@@ -151,13 +150,6 @@ class Analytic:
         numbers = np.arange(self.next, self.next + len(drives))
         self.next += len(drives)
         return self.formula(drives, numbers)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 class Linear(Analytic):

@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 
 from labpgt.characterisation.effort import FEWEST_SYMBOLS, SAMPLES_A_NODE, Effort
 from labpgt.device import Reservoir, Seekable, Tunable
+from labpgt.errors import DeviceFault, TakingStopped
+from labpgt.events import SPOILED, Flag
 from labpgt.rng import Draw, generator
-from labpgt.shots import TakingStopped, checked_responses, device_errors, float32_limits
+from labpgt.shots import checked_responses, device_errors, flags_of, float32_limits
 
 TUNINGS = ("attenuation_db", "carrier_hz")
 """Settings that a characterisation changes from shot to shot."""
+_RETAKES = 3
 TABLES = {
     "noise": "still",
     "repeatability": "still",
@@ -169,6 +172,18 @@ class Bench:
             self._taken[table] = self.take(table, drives())
         return self._taken[table]
 
+    def _unspoiled(self, drives: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return responses without a bad flag; what is spoiled is taken again, and only what is good is recorded."""
+        for _ in range(1 + _RETAKES):
+            responses = self.reservoir.forward(drives)
+            spoiled = Flag(int(np.bitwise_or.reduce(flags_of(self.reservoir, len(drives)))) & SPOILED)
+            if not spoiled:
+                return responses
+        raise DeviceFault(
+            f"{self.reservoir.name}: shots are spoiled by {spoiled!s}, also when taken again {_RETAKES} times; raise "
+            "the analyser's reference level or the ring's attenuation"
+        )
+
     def _expose(self, rows: NDArray[np.void], tuning: Mapping[str, NDArray[np.float64]]) -> None:
         device = self.reservoir
         began = time.time()
@@ -181,7 +196,7 @@ class Bench:
                 assert isinstance(device, Tunable)
                 responses = np.asarray(device.forward_tuned(drives, tuning))
             else:
-                responses = np.asarray(device.forward(drives))
+                responses = np.asarray(self._unspoiled(drives))
             if responses.dtype.kind not in "fiu":
                 raise TypeError(f"responses of type {responses.dtype}, expected real numbers")
         duration = time.perf_counter() - clock

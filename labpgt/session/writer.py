@@ -19,6 +19,8 @@ from labpgt.events import (
     EpochDone,
     Event,
     Measured,
+    RunContinued,
+    RunPaused,
     RunResumed,
     RunStarted,
     RunStopped,
@@ -240,12 +242,20 @@ class SessionWriter:
                 sum_up(file, ended=False)
                 self._flush()
             case RunWarning():
-                message = schema.encode(event.message, schema.WARNING_DTYPE["message"].itemsize)
-                row = np.array((self._shots, message), schema.WARNING_DTYPE)
-                if self._recovery is None or not self._recovery.has_warning(row):
-                    self._append(schema.WARNINGS, row)
+                self._warn(event.message)
+            case RunPaused():
+                self._warn(f"paused: {event.reason}")
+                self._flush()  # nothing else may come for long
+            case RunContinued():
+                self._warn(f"goes on after a pause of {event.paused_s:.1f} s")
             case RunStopped():
                 self._stop(file, event)
+
+    def _warn(self, text: str) -> None:
+        message = schema.encode(text, schema.WARNING_DTYPE["message"].itemsize)
+        row = np.array((self._shots, message), schema.WARNING_DTYPE)
+        if self._recovery is None or not self._recovery.has_warning(row):
+            self._append(schema.WARNINGS, row)
 
     def _shots_taken(self, rows: NDArray[np.void]) -> None:
         if not len(rows):

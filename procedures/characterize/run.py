@@ -15,10 +15,10 @@ from labpgt.characterisation.measures import planned_symbols
 from labpgt.characterisation.writer import CharacterisationWriter
 from labpgt.config import Config, load_config, to_toml
 from labpgt.device import Reservoir
-from labpgt.errors import InputError, RunAborted, StorageFault
+from labpgt.errors import InputError, RunAborted, StorageFault, TakingStopped
 from labpgt.events import Status
 from labpgt.registry import make_device, setting_descriptions
-from labpgt.shots import TakingStopped, device_errors
+from labpgt.shots import device_errors
 from labpgt.validation import nearest
 from procedures.characterize.report import report
 from procedures.train import StopRequest, opened, with_device_defaults, worded

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from labpgt.errors import DeviceFault, LabpgtError, RunAborted, StorageFault
+from labpgt.errors import DeviceFault, LabpgtError, RunAborted, StorageFault, TakingStopped
 from labpgt.events import Purpose
-from labpgt.shots import ShotTaker, TakingStopped
+from labpgt.shots import ShotTaker
 from simulators.echo_state import EchoStateRing
 from tests.faults import Faulty
 from tests.runs import Analytic

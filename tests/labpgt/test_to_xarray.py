@@ -87,7 +87,7 @@ def test_units_and_descriptions(session: Session) -> None:
     assert purpose["flag_values"].tolist() == list(Purpose)
     assert purpose["flag_meanings"] == "train calibration baseline evaluation"
     assert dataset.flags.attrs["flag_masks"].tolist() == list(Flag)
-    assert dataset.flags.attrs["flag_meanings"] == "overload drift oscillation retaken"
+    assert dataset.flags.attrs["flag_meanings"] == "overload drift oscillation retaken torn"
 
 
 def test_attributes(session: Session) -> None:

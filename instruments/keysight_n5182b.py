@@ -1,0 +1,169 @@
+"""Vector source Keysight (Agilent) N5182B MXG, N5172B EXG, N5182A MXG: waveform memory played on a carrier."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from instruments.scpi import (
+    InstrumentFault,
+    LabInstrument,
+    choice_control,
+    definite_block,
+    real_control,
+    switch_control,
+)
+
+
+class KeysightN5182B(LabInstrument):
+    """The source of the envelope use of a ring: a whole batch of shots in one waveform, played once a trigger."""
+
+    MODELS: ClassVar[tuple[str, ...]] = ("N5182B", "N5172B", "N5182A")
+    GUIDE: ClassVar[str] = (
+        "X-Series Signal Generators, SCPI Command Reference (N5180-90057), and N518xA, E8663B, E44x8C and E82x7D "
+        'Signal Generators, Programming Guide, "Creating and Downloading Waveform Files"'
+    )
+    SHORTEST: ClassVar[int] = 60
+    """Fewest samples of a waveform."""
+    LONGEST: ClassVar[int] = 32 * 2**20
+    """Most samples of a waveform that any of these models holds, without an option for more memory."""
+    FASTEST: ClassVar[Mapping[str, float]] = {
+        "651": 30e6,
+        "652": 60e6,
+        "654": 125e6,
+        "653": 75e6,
+        "655": 150e6,
+        "656": 100e6,
+        "657": 200e6,
+    }
+    """Highest sample rate in samples/s that an option of the baseband generator gives."""
+    MARKED: ClassVar[int] = 32
+    """Samples at the beginning of each waveform on which marker 1 is set, to trigger the analyser."""
+
+    def __init__(self, adapter: Any, name: str = "Keysight N5182B vector source", **kwargs: Any) -> None:
+        super().__init__(adapter, name, **kwargs)
+
+    frequency = real_control(
+        ":FREQ", "Control the carrier frequency in Hz (float strictly from 9e3 to 6e9).", (9e3, 6e9), unit="Hz"
+    )
+    power = real_control(
+        ":POW", "Control the output power in dBm (float strictly from -144 to 30).", (-144, 30), unit="dBm"
+    )
+    output_enabled = switch_control(":OUTP", "Control whether RF leaves the output connector (bool).")
+    modulation_enabled = switch_control(":OUTP:MOD", "Control whether the waveform reaches the carrier (bool).")
+
+    sample_rate = real_control(
+        ":RAD:ARB:SCL:RATE", "Control the sample rate of waveforms in Hz (float strictly from 1 to 200e6).", (1, 200e6)
+    )
+    arb_scaling = real_control(
+        ":RAD:ARB:RSC", "Control the scaling of waveforms while playing in % (float strictly from 1 to 100).", (1, 100)
+    )
+    arb_enabled = switch_control(":RAD:ARB", "Control whether the waveform player is on (bool).")
+    arb_trigger_type = choice_control(
+        ":RAD:ARB:TRIG:TYPE",
+        "Control what a trigger does ('continuous', 'single', 'gate' or 'segment').",
+        {"continuous": "CONT", "single": "SING", "gate": "GATE", "segment": "SADV"},
+    )
+    arb_trigger_source = choice_control(
+        ":RAD:ARB:TRIG",
+        "Control where triggers come from ('bus', 'external' or 'key').",
+        {"bus": "BUS", "external": "EXT", "key": "KEY"},
+    )
+
+    @property
+    def waveform(self) -> str:
+        """Control the waveform in volatile memory that is played (up to 22 letters, digits and _; "" for none)."""
+        reply = self.ask(":RAD:ARB:WAV?").strip()
+        if reply == '""':
+            return ""
+        found = re.fullmatch(r'"WFM1:(\w{1,22})"', reply)
+        if not found:
+            raise InstrumentFault(f'{self.name}: expected "WFM1:NAME" as the answer to :RAD:ARB:WAV?, got {reply!r}')
+        return found[1]
+
+    @waveform.setter
+    def waveform(self, name: str) -> None:
+        self.write(f':RAD:ARB:WAV "WFM1:{checked_name(name)}"')
+
+    def fastest(self) -> float:
+        """Highest sample rate of the installed options in samples/s; `InstrumentFault` without a baseband generator."""
+        installed = self.installed_options()
+        rates = [rate for option, rate in self.FASTEST.items() if option in installed]
+        if not rates:
+            raise InstrumentFault(
+                f"{self.name}: playing a waveform needs one of the options {', '.join(self.FASTEST)}, none is installed"
+            )
+        return max(rates)
+
+    def rf_off(self) -> None:
+        """RF off: one write, from any state, nothing is asked."""
+        self.write(":OUTP OFF")
+
+    def rf_on(self) -> None:
+        """RF on."""
+        self.write(":OUTP ON")
+
+    def load_waveform(self, name: str, codes: NDArray[np.int16], shots: Sequence[int] = ()) -> None:
+        """Load I and Q codes `(samples, 2)`, int16, as `name`, with its markers.
+
+        Marker 1 is set on the first `MARKED` samples, to trigger the analyser; marker 2 on the samples `shots`, each
+        the first of a shot. The player is switched off first: a waveform in use cannot be written over. `ValueError`
+        before anything is sent.
+        """
+        checked_name(name)
+        codes = np.asarray(codes)
+        if codes.dtype != np.int16 or codes.ndim != 2 or codes.shape[1] != 2:
+            raise ValueError(
+                f"{self.name}: expected codes of shape (samples, 2) and type int16, got {codes.shape} and {codes.dtype}"
+            )
+        if not self.SHORTEST <= len(codes) <= self.LONGEST:
+            raise ValueError(f"{self.name}: expected {self.SHORTEST} to {self.LONGEST} samples, got {len(codes)}")
+        markers = np.zeros(len(codes), np.uint8)
+        markers[: self.MARKED] = 1
+        starts = np.asarray(shots, dtype=np.int64)
+        if starts.size and not (starts.min() >= 0 and starts.max() < len(codes)):
+            raise ValueError(
+                f"{self.name}: expected shots to begin at samples 0 to {len(codes) - 1}, got "
+                f"{starts.min()} to {starts.max()}"
+            )
+        markers[starts] |= 2
+        with self.group(f"loading waveform {name} of {len(codes)} samples"):
+            self.write(":RAD:ARB OFF")
+            # The waveform first: writing it clears the markers of its name.
+            self._write_file("WFM1", name, codes.astype(">i2").tobytes())
+            self._write_file("MKR1", name, markers.tobytes())
+
+    def _write_file(self, folder: str, name: str, content: bytes) -> None:
+        self.write_bytes(f':MMEM:DATA "{folder}:{name}",'.encode() + definite_block(content) + b"\n")
+
+    def arm_waveform(self, name: str) -> None:
+        """Get ready to play the waveform once at the next `trigger`; triggers while it plays are ignored."""
+        with self.group(f"arming waveform {name}"):
+            self.waveform = name
+            self.arb_trigger_type = "single"
+            self.write(":RAD:ARB:RETR OFF")
+            self.arb_trigger_source = "bus"
+            self.arb_enabled = True
+
+    def trigger(self) -> None:
+        """Play the armed waveform."""
+        self.write("*TRG")
+
+    def delete_waveform(self, name: str) -> None:
+        """Delete a waveform, with its markers, from volatile memory."""
+        with self.group(f"deleting waveform {name}"):
+            self.write(f':MMEM:DEL "WFM1:{checked_name(name)}"')
+
+    def shutdown(self) -> None:
+        """RF off."""
+        self.rf_off()
+        super().shutdown()
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a waveform, or raise `ValueError`."""
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,22}", name):
+        raise ValueError(f"expected a waveform's name of 1 to 22 letters, digits and _, got {name!r}")
+    return name

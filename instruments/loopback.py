@@ -1,0 +1,73 @@
+"""Source wired to analyser: what the path between them does, to be taken off what the ring does."""
+
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from instruments.envelope_use import EnvelopeUse
+from instruments.magnonic_ring import MagnonicRing
+from instruments.magnonic_ring_config import MagnonicRingConfig
+from labpgt.errors import DeviceFault
+
+_LEAST_MATCH = 0.9
+"""Correlation of what comes with what was sent, below which it is not the same waveform."""
+
+
+class LoopbackConfig(MagnonicRingConfig):
+    """Settings of a cable between source and analyser."""
+
+    use: Literal["envelope"] = Field("envelope", description='pulses from waveform memory: "envelope"')
+    readout: Literal["envelope", "iq"] = Field(
+        "iq", description='"iq": both quadratures of half as many windows; "envelope": magnitude of each window'
+    )
+    memory_time_s: float = Field(0.0, ge=0, le=1.0, description="time constant of the cable's decay, in s")
+
+
+class Path(NamedTuple):
+    """What the path from source to analyser does to a pulse; the first two are settings of a ring on the same path."""
+
+    path_delay_s: float
+    """Time from the trigger to the arrival of the waveform, in steps of the analyser's sampling."""
+    phase_rad: float
+    """Phase at the analyser of a pulse of phase 0."""
+    full_scale_v: float
+    """V peak at the analyser of a drive of 1."""
+    match: float
+    """Correlation of what came with what was sent; 1 is a perfect path."""
+
+
+class Loopback(MagnonicRing):
+    """A cable as a `Reservoir`: its response to a drive is the drive, in the windows in which the pulse is on."""
+
+    Config = LoopbackConfig
+    name: ClassVar[str] = "loopback"
+    _has_ring: ClassVar[bool] = False
+
+    def measure_path(self) -> Path:
+        """Find delay, phase and level of the path from one capture of a known waveform.
+
+        The delay is where the cross-correlation of the capture with the pulses sent is largest. Raises `DeviceFault`
+        when nothing like the waveform is found.
+        """
+        with self._lock:
+            rack, use = self._opened()
+            assert isinstance(use, EnvelopeUse)
+            with self._faults_make_safe(rack):
+                self._hold_on(rack, check_health=True)
+                sent, got = use.echo()
+                self._check_interruption(rack)
+        shifts = np.arange(len(got) - len(sent) + 1)
+        windows = np.lib.stride_tricks.sliding_window_view(got, len(sent))
+        inner = windows @ sent.conj()
+        best = int(np.argmax(np.abs(inner)))
+        energy = float(np.vdot(sent, sent).real)
+        match = float(np.abs(inner[best]) / np.sqrt(energy * np.vdot(windows[best], windows[best]).real))
+        if not match >= _LEAST_MATCH:
+            raise DeviceFault(
+                f"{self.name}: what arrives matches what is sent by {match:.2f} only, expected {_LEAST_MATCH:g} or "
+                "more; is the source wired to the analyser, and its marker 1 to the trigger input?"
+            )
+        return Path(
+            float(shifts[best] / use.rate_hz), float(np.angle(inner[best])), float(np.abs(inner[best]) / energy), match
+        )

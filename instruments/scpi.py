@@ -1,0 +1,364 @@
+"""What every instrument on the bench has in common: identity, options, error queue, binary blocks, checked properties.
+
+Sources: IEEE Std 488.2-1992 (`*IDN?` ch. 10.14, `*OPT?` ch. 10.20, definite length block ch. 8.7.9) and SCPI-1999
+(vol. 2 ch. 21.8, `SYSTem:ERRor?`; vol. 1 ch. 7.2.1.5, not-a-number is 9.91E37).
+
+Errors of the connection itself (a time-out, a lost link) leave here as the `VisaIOError` that pyvisa raises; whoever
+holds the connection words them. What an instrument says that it should not say is an `InstrumentFault`.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from pymeasure.instruments import Instrument, SCPIMixin
+
+from labpgt.errors import DeviceFault
+
+ERRORS_READ = 32
+"""Most entries read from an error queue in one go, so that a queue that never ends cannot hold a run."""
+
+LINES = {"read_termination": "\n", "write_termination": "\n"}
+"""How messages end on a TCP socket."""
+
+NOT_A_NUMBER = 9.9e37
+"""Magnitudes from here on are SCPI's infinity (9.9E37) and not-a-number (9.91E37)."""
+
+
+class InstrumentFault(DeviceFault):
+    """An instrument reported errors, or answered with something that cannot be the answer."""
+
+
+class Identity(NamedTuple):
+    """The four fields of `*IDN?`."""
+
+    maker: str
+    model: str
+    serial: str
+    firmware: str
+
+
+class Named:
+    """An instrument of known models. The instruments that speak SCPI get theirs from `LabInstrument`."""
+
+    MODELS: ClassVar[tuple[str, ...]] = ()
+    """Models, as the instrument gives them, that the driver is for."""
+
+    GUIDE: ClassVar[str] = ""
+    """Programming guide that the commands were taken from."""
+
+    name: str
+    _groups: int = 0
+    """Groups that are open, one in another."""
+
+    def identify(self) -> Identity:
+        """Return who answers; `InstrumentFault` if the answer is not an identity."""
+        raise NotImplementedError
+
+    def check_identity(self) -> Identity:
+        """Return who answers, or raise `InstrumentFault` when it is not one of `MODELS`."""
+        identity = self.identify()
+        if identity.model not in self.MODELS:
+            raise InstrumentFault(
+                f"{self.name}: the instrument that answers is a {identity.maker} {identity.model} "
+                f"(serial {identity.serial}), but this driver is for {', '.join(self.MODELS)}; "
+                "check the address, or name the model that is there"
+            )
+        return identity
+
+    def installed_options(self) -> frozenset[str]:
+        """Names of the options that the instrument has."""
+        return frozenset()
+
+    def require_options(self, options: Sequence[str], doing: str) -> None:
+        """Raise `InstrumentFault` naming each of `options` that the instrument lacks for what is being done."""
+        installed = self.installed_options()
+        if missing := [option for option in options if option not in installed]:
+            raise InstrumentFault(
+                f"{self.name}: {doing} needs option {', '.join(missing)}, which is not installed "
+                f"(installed: {', '.join(sorted(installed)) or 'none'})"
+            )
+
+    def empty_errors(self) -> list[str]:
+        """Read and drop what is in the error queue; the texts, oldest first."""
+        return []
+
+    @contextmanager
+    def group(self, doing: str) -> Iterator[None]:
+        """Writes that belong together: at their end the error queue is read once, for all of them.
+
+        `InstrumentFault` lists every error with what was being `doing`. A group inside another is part of the outer
+        one, which costs one reply for both. When the body itself raises, the queue is left alone.
+        """
+        with self.unchecked():
+            yield
+        if self._groups == 0 and (errors := self.empty_errors()):
+            raise InstrumentFault(f"{self.name}: {doing}: the instrument reports {'; '.join(errors)}")
+
+    @contextmanager
+    def unchecked(self) -> Iterator[None]:
+        """Writes, and groups of them, after which whoever opened this reads the error queue, in its own time."""
+        self._groups += 1
+        try:
+            yield
+        finally:
+            self._groups -= 1
+
+
+class LabInstrument(Named, SCPIMixin, Instrument):
+    """An instrument that speaks SCPI. Over a TCP socket messages end with a line feed, both ways."""
+
+    def __init__(self, adapter: Any, name: str, **kwargs: Any) -> None:
+        kwargs.setdefault("tcpip", LINES)
+        super().__init__(adapter, name, **kwargs)
+
+    def _setup_special_names(self) -> frozenset[str]:
+        # pymeasure looks every attribute up in these names, a list of hundreds: as a set that costs nothing.
+        return frozenset(super()._setup_special_names())
+
+    def limits(self, name: str) -> tuple[float, float]:
+        """Lowest and highest value that the property of that name takes now."""
+        control = getattr(type(self), name)
+        return getattr(self, f"{control.prefix}{name}_values", control.limits)
+
+    def identify(self) -> Identity:
+        """Return the fields of `*IDN?`; `InstrumentFault` if there are not four."""
+        reply = self.ask("*IDN?").strip()
+        fields = [field.strip() for field in reply.split(",", maxsplit=3)]
+        if len(fields) != 4 or not fields[1]:
+            raise InstrumentFault(
+                f"{self.name}: expected maker, model, serial number and firmware as the answer to *IDN?, got {reply!r}"
+            )
+        return Identity(*fields)
+
+    def installed_options(self) -> frozenset[str]:
+        """Names of the options in `*OPT?`; places of absent ones, which some makers fill with 0, are left out."""
+        fields = (field.strip(" \"'") for field in self.ask("*OPT?").strip().split(","))
+        return frozenset(field for field in fields if field not in ("", "0"))
+
+    def empty_errors(self) -> list[str]:
+        """Read the error queue until it is empty, at most `ERRORS_READ` entries; the texts, oldest first."""
+        errors: list[str] = []
+        for _ in range(ERRORS_READ):
+            reply = self.ask("SYST:ERR?").strip()
+            code = _error_code(reply)
+            if code is None:
+                raise InstrumentFault(
+                    f'{self.name}: expected an error such as 0,"No error" to SYST:ERR?, got {reply!r}'
+                )
+            if code == 0:
+                return errors
+            errors.append(reply)
+        return [*errors, "more that were not read"]
+
+    def send_with_errors(self, query: str) -> None:
+        """Ask a question and for the error queue in one message; read the answer with `answer_with_errors`."""
+        self.write(f"{query};:SYST:ERR?")
+
+    def answer_with_errors(self, query: str, doing: str) -> str:
+        """Return the answer to the question of `send_with_errors`; `InstrumentFault` lists all errors there were."""
+        reply = self.read().strip()
+        answer, semicolon, error = reply.partition(";")
+        code = _error_code(error)
+        if not semicolon or code is None:
+            raise InstrumentFault(
+                f"{self.name}: expected an answer and an error from the queue to {query};:SYST:ERR?, got {reply!r}"
+            )
+        if code:
+            errors = [error, *self.empty_errors()]
+            raise InstrumentFault(f"{self.name}: {doing}: the instrument reports {'; '.join(errors)}")
+        return answer
+
+    def check_errors(self) -> list[str]:
+        """Read all errors from the instrument, at most `ERRORS_READ`."""
+        return self.empty_errors()
+
+    @contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """Wait that much longer for a reply, for as long as the instrument is measuring."""
+        connection = self.adapter.connection
+        usual = connection.timeout
+        if not isinstance(usual, int | float) or not math.isfinite(usual):
+            yield
+            return
+        connection.timeout = usual + 1e3 * seconds
+        try:
+            yield
+        finally:
+            connection.timeout = usual
+
+    def ask_floats(self, query: str, count: int, spare: int = 0) -> NDArray[np.float64]:
+        """Ask for a block of little-endian 4-byte floats, `count` of them: float64 `(count,)`.
+
+        The instrument may send up to `spare` more, which are dropped. Anything else (no block, another length than
+        announced or asked, no line feed after it, a value that is not a number) raises `InstrumentFault`; what is
+        left in the connection then is unread, so that it must not be used again.
+        """
+        connection = self.adapter.connection
+        self.write(query)
+        # Else each line feed among the bytes would end a read: correct, but slow for long blocks.
+        usual, connection.read_termination = connection.read_termination, None
+        try:
+            payload = self._read_block(query, 4 * count, 4 * spare)
+        finally:
+            connection.read_termination = usual
+        values = np.frombuffer(payload, "<f4", count).astype(np.float64)
+        wrong = ~(np.abs(values) < NOT_A_NUMBER)
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            raise InstrumentFault(
+                f"{self.name}: value {first} of the {count} answered to {query} is {values[first]:g}, not a number; "
+                "the measurement has no result there"
+            )
+        return values
+
+    def _read_block(self, query: str, length: int, spare: int) -> bytes:
+        """Return the bytes of a definite length block of `length` to `length + spare` whole 4-byte values."""
+        header = self.read_bytes(2)
+        if len(header) != 2 or header[:1] != b"#" or header[1:] not in (b"%d" % n for n in range(1, 10)):
+            self._no_block(query, f"a block that begins with # and a digit 1 to 9, got {header!r}")
+        digits = self.read_bytes(int(header[1:]))
+        if len(digits) != int(header[1:]) or not digits.isdigit():
+            self._no_block(query, f"{int(header[1:])} digits of a length in the block's header, got {digits!r}")
+        announced = int(digits)
+        if announced % 4 or not length <= announced <= length + spare:
+            wanted = f"{length}" if not spare else f"{length} to {length + spare}"
+            self._no_block(query, f"a block of {wanted} bytes, got one of {announced}")
+        payload = self.read_bytes(announced + 1)
+        if len(payload) != announced + 1:
+            self._no_block(query, f"{announced} bytes and a line feed after the block's header, got {len(payload)}")
+        if payload[-1:] != b"\n":
+            self._no_block(query, f"a line feed after the {announced} bytes of the block, got {payload[-1:]!r}")
+        return payload[:announced]
+
+    def _no_block(self, query: str, expected: str) -> NoReturn:
+        raise InstrumentFault(f"{self.name}: answer to {query}: expected {expected}")
+
+
+def _error_code(reply: str) -> int | None:
+    """Return the number of an error as `SYSTem:ERRor?` answers it, None if it is not one."""
+    found = re.match(r"([+-]?\d+),", reply)
+    return int(found[1]) if found else None
+
+
+def definite_block(payload: bytes) -> bytes:
+    """Return the payload with the header of a definite length block before it (IEEE 488.2 ch. 8.7.9)."""
+    length = b"%d" % len(payload)
+    return b"#%d%b%b" % (len(length), length, payload)
+
+
+def number(value: Any) -> float:
+    """Return a reply as a finite float; `InstrumentFault` for a text, several values or SCPI's not-a-number."""
+    if isinstance(value, float) and abs(value) < NOT_A_NUMBER:
+        return value
+    raise InstrumentFault(f"expected one number as an answer, got {value!r}")
+
+
+def whole(value: Any) -> int:
+    """Return a reply as a whole number; `InstrumentFault` for anything else."""
+    if number(value) != int(value):
+        raise InstrumentFault(f"expected a whole number as an answer, got {value!r}")
+    return int(value)
+
+
+def real_control(
+    command: str, docs: str, values: tuple[float, float], *, unit: str = "", auto: bool = False
+) -> property:
+    """A property that is a float within limits, sent with 15 digits: nothing is truncated, nothing is rounded.
+
+    The limits are pymeasure's dynamic `values`: an instance narrows them with `<property>_values`. With `auto` the
+    property also takes "AUTO", which is sent as `COMMAND:AUTO ON`.
+    """
+
+    def process(value: float | str) -> str:
+        return ":AUTO ON" if value == "AUTO" else f" {value:.15g}{unit and ' ' + unit}"
+
+    control = Instrument.control(
+        f"{command}?",
+        f"{command}%s",
+        docs,
+        validator=_within(command, auto),
+        values=values,
+        get_process=number,
+        get_process_list=number,
+        set_process=process,
+        dynamic=True,
+    )
+    control.limits = values
+    return control
+
+
+def whole_control(command: str, docs: str, values: tuple[int, int]) -> property:
+    """A property that is a whole number within limits, which an instance narrows with `<property>_values`."""
+
+    within = _within(command)
+
+    def check(value: int, limits: Sequence[int]) -> int:
+        if within(value, limits) != int(value):
+            raise ValueError(f"{command}: expected a whole number, got {value!r}")
+        return int(value)
+
+    control = Instrument.control(
+        f"{command}?",
+        f"{command} %d",
+        docs,
+        validator=check,
+        values=values,
+        get_process=whole,
+        get_process_list=whole,
+        dynamic=True,
+    )
+    control.limits = values
+    return control
+
+
+def choice_control(command: str, docs: str, choices: Mapping[Any, str]) -> property:
+    """A property that is one of the keys of `choices`; the values are the words of the instrument, short form."""
+
+    def check(value: Any, words: Mapping[Any, str]) -> str:
+        if value not in words:
+            raise ValueError(f"{command}: expected one of {', '.join(map(repr, words))}, got {value!r}")
+        return words[value]
+
+    def read(reply: Any) -> Any:
+        for value, word in choices.items():
+            if reply == word:
+                return value
+        raise InstrumentFault(f"{command}?: expected one of {', '.join(choices.values())} as an answer, got {reply!r}")
+
+    return Instrument.control(
+        f"{command}?",
+        f"{command} %s",
+        docs,
+        validator=check,
+        values=choices,
+        cast=str,
+        get_process=read,
+        get_process_list=read,
+    )
+
+
+def measured(command: str, docs: str, process: Callable[[Any], Any] = number) -> property:
+    """A property that can only be read: a number, processed by `process`."""
+    return Instrument.measurement(f"{command}?", docs, get_process=process, get_process_list=process)
+
+
+def switch_control(command: str, docs: str) -> property:
+    """A property that is True or False, sent and answered as 1 or 0."""
+    return choice_control(command, docs, {True: "1", False: "0"})
+
+
+def _within(command: str, auto: bool = False) -> Callable[[Any, Sequence[float]], Any]:
+    def check(value: Any, limits: Sequence[float]) -> Any:
+        if auto and value == "AUTO":
+            return value
+        # Written so that NaN fails it.
+        if not min(limits) <= value <= max(limits):
+            raise ValueError(f"{command}: expected {min(limits):.12g} to {max(limits):.12g}, got {value:.12g}")
+        return value
+
+    return check

@@ -1,0 +1,166 @@
+"""Many shots in one waveform, and one capture cut into shots: the arithmetic of the symbol grid, without instruments.
+
+A waveform is a quiet lead-in, then for each shot its symbols and a quiet gap in which the ring forgets, all on one grid
+of symbols. The last shot is the pilot: always the same drives, which show that all is as it was. The analyser captures
+from the waveform's first sample on:
+
+    lead-in | shot 0 | gap | shot 1 | gap | ... | pilot | gap | filling
+"""
+
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FULL_CODE = 32767
+"""Code of a drive of 1."""
+
+_WHOLE = 1e-6
+"""By how much a number of samples may differ from a whole one: rounding of decimal numbers, and nothing else."""
+
+
+class Grid(NamedTuple):
+    """One symbol as the source plays it and as the analyser samples it."""
+
+    source_samples: int
+    """Samples of the waveform a symbol."""
+    on_samples: int
+    """How many of them, from the first on, carry the pulse."""
+    windows: int
+    """Windows a symbol that are read."""
+    window_samples: int
+    """Samples of the capture a window; their mean is read."""
+
+    @property
+    def capture_samples(self) -> int:
+        """Samples of the capture a symbol."""
+        return self.windows * self.window_samples
+
+
+class Layout(NamedTuple):
+    """Where the shots of one capture are, in symbols."""
+
+    shots: int
+    symbols: int
+    """Of each shot."""
+    lead: int
+    gap: int
+    pilot: int = 0
+    """Of the pilot shot; 0: there is none."""
+    filling: int = 0
+    """Of silence at the end, where the shots alone would be too short a waveform."""
+
+    @property
+    def period(self) -> int:
+        """From the start of one shot to that of the next."""
+        return self.symbols + self.gap
+
+    @property
+    def length(self) -> int:
+        """All symbols."""
+        return self.pilot_start + (self.pilot + self.gap if self.pilot else 0) + self.filling
+
+    @property
+    def pilot_start(self) -> int:
+        """First symbol of the pilot shot."""
+        return self.lead + self.shots * self.period
+
+    def starts(self, samples: int) -> NDArray[np.intp]:
+        """First sample of each shot, the pilot included, with so many samples a symbol."""
+        return (self.lead + self.period * np.arange(self.shots + bool(self.pilot))) * samples
+
+
+class Cut(NamedTuple):
+    """One capture by shots."""
+
+    windows: NDArray[np.complex128]
+    """(shots, symbols, windows): mean sample of each window."""
+    peak: NDArray[np.float64]
+    """(shots,): greatest magnitude of a sample in the shot and its gap."""
+    before: NDArray[np.float64]
+    """(shots,): mean square magnitude at the end of the silence before the shot."""
+    after: NDArray[np.float64]
+    """(shots,): mean square magnitude at the end of the gap behind the shot."""
+    pilot: NDArray[np.complex128]
+    """(pilot symbols, windows)."""
+
+
+def whole_samples(duration_s: float, rate_hz: float) -> int | None:
+    """Return how many samples at `rate_hz` last `duration_s`, or None where that is not a whole number of them."""
+    exact = duration_s * rate_hz
+    count = round(exact)
+    return count if count >= 1 and abs(exact - count) <= _WHOLE * count else None
+
+
+def symbols_of(duration_s: float, symbol_s: float) -> int:
+    """Return the least number of symbols that last `duration_s`."""
+    return max(0, ceil(duration_s / symbol_s * (1 - _WHOLE) - _WHOLE))
+
+
+def shares(shots: int, most: int) -> list[int]:
+    """Share shots among as few captures of at most `most` as there must be, as evenly as they can be."""
+    captures = ceil(shots / most)
+    return [shots * (n + 1) // captures - shots * n // captures for n in range(captures)]
+
+
+def pulse_codes(drives: NDArray[np.float64], encoding: str) -> NDArray[np.int16]:
+    """Return the codes (..., 2) of I and Q for drives (...).
+
+    "amplitude" and "signed": I is the drive in units of 1/32767. "phase": I and Q are those of a full pulse turned by
+    pi times the drive.
+    """
+    codes = np.zeros((*drives.shape, 2), np.int16)
+    if encoding == "phase":
+        codes[..., 0] = np.rint(FULL_CODE * np.cos(np.pi * drives))
+        codes[..., 1] = np.rint(FULL_CODE * np.sin(np.pi * drives))
+    else:
+        codes[..., 0] = np.rint(FULL_CODE * drives)
+    return codes
+
+
+def waveform(
+    drives: NDArray[np.float64], pilot: NDArray[np.float64], encoding: str, layout: Layout, grid: Grid
+) -> NDArray[np.int16]:
+    """Return the codes (samples, 2) of I and Q of the waveform for drives (shots, symbols) and of the pilot."""
+    codes = np.zeros((layout.length, grid.source_samples, 2), np.int16)
+    body = codes[layout.lead : layout.pilot_start]
+    body = body.reshape(layout.shots, layout.period, grid.source_samples, 2)
+    body[:, : layout.symbols, : grid.on_samples] = pulse_codes(drives, encoding)[:, :, None]
+    end = codes[layout.pilot_start : layout.pilot_start + layout.pilot]
+    end[:, : grid.on_samples] = pulse_codes(pilot, encoding)[:, None]
+    return codes.reshape(-1, 2)
+
+
+def capture_length(layout: Layout, grid: Grid) -> int:
+    """Samples of the capture of a waveform."""
+    return layout.length * grid.capture_samples
+
+
+def cut(samples: NDArray[np.complex128], layout: Layout, grid: Grid) -> Cut:
+    """Cut the capture (`capture_length` samples, or magnitudes) of a waveform into its shots."""
+    per_symbol = grid.capture_samples
+    first, last = layout.lead * per_symbol, layout.pilot_start * per_symbol
+    body = samples[first:last].reshape(layout.shots, layout.period, grid.windows, grid.window_samples)
+    windows = body[:, : layout.symbols]
+    magnitude = np.abs(body).reshape(layout.shots, layout.period * per_symbol)
+    after = _loudness(magnitude[:, -per_symbol:]) if layout.gap else np.zeros(layout.shots)
+    lead_in = _loudness(np.abs(samples[first - per_symbol : first])[None]) if layout.lead else np.zeros(1)
+    pilot = samples[last : last + layout.pilot * per_symbol].reshape(layout.pilot, grid.windows, grid.window_samples)
+    return Cut(
+        _means(windows),
+        magnitude.max(axis=1),
+        np.concatenate([lead_in, after[:-1]])[: layout.shots],
+        after,
+        _means(pilot),
+    )
+
+
+def _means(windows: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Mean over the last axis; of one sample, that sample."""
+    return windows[..., 0] if windows.shape[-1] == 1 else np.asarray(windows.mean(axis=-1))
+
+
+def _loudness(magnitude: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean square over the last axis."""
+    return np.asarray(np.square(magnitude).mean(axis=-1))

@@ -1,0 +1,105 @@
+"""Waiting for a device that has fallen ill: the run paused, the device safe and asked again and again."""
+
+import time
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+from labpgt.device import Recoverable, Reservoir
+from labpgt.errors import DeviceFault, ShotsSpoiled, TakingStopped
+from labpgt.events import Event, RunContinued, RunPaused
+
+FIRST_WAIT_S = 0.1
+LONGEST_WAIT_S = 5.0
+"""Between two tries; each wait is twice the one before."""
+_LOOK_S = 0.05
+"""How often a waiting run looks whether somebody asked it to stop."""
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """A reservoir that answers from a record, where spoiled shots are followed by those that replaced them."""
+
+    @property
+    def on_record(self) -> bool:
+        """Whether the next shot is on record."""
+
+
+class Pause:
+    """Brings an ill device back, as far as that can be done without a person, within `patience_s` an illness."""
+
+    def __init__(self, reservoir: Reservoir, patience_s: float) -> None:
+        self.reservoir = reservoir
+        self.patience_s = patience_s
+        self.stop: Callable[[], str | None] = lambda: None
+        """Asked while waiting; a reason raises `TakingStopped`."""
+        self.tell: Callable[[Event], None] = lambda event: None
+        """Told `RunPaused` and `RunContinued` when they happen."""
+        self.seconds = 0.0
+        """Spent waiting."""
+        self._ill_since: float | None = None
+        self._wait_s = 0.0
+
+    def over(self) -> None:
+        """Say that the device has answered: the next fault is another illness."""
+        self._ill_since = None
+
+    def until_well(self, fault: DeviceFault) -> None:
+        """Return when the device is well again.
+
+        Raises `fault` for a device that is not `Recoverable`; one with what was tried last when the illness lasts
+        longer than `patience_s`; `TakingStopped` when somebody asks to stop.
+        """
+        if isinstance(fault, ShotsSpoiled) and isinstance(self.reservoir, Recorded) and self.reservoir.on_record:
+            return
+        if not isinstance(self.reservoir, Recoverable) or not self.patience_s:
+            raise fault
+        began = time.monotonic()
+        if self._ill_since is None:
+            self._ill_since, self._wait_s = began, 0.0
+        try:
+            self._make_safe(fault)
+            self.tell(RunPaused(time.time(), str(fault)))
+            latest = fault
+            while True:
+                self._wait(self._wait_s)
+                self._wait_s = min(max(2 * self._wait_s, FIRST_WAIT_S), LONGEST_WAIT_S)
+                try:
+                    self._recover()
+                    break
+                except DeviceFault as error:
+                    latest = error
+                if time.monotonic() - self._ill_since >= self.patience_s:
+                    raise DeviceFault(
+                        f"{fault} (the run has waited for training.patience_s = {self.patience_s:g} s; last try: "
+                        f"{latest})"
+                    ) from latest
+            self.tell(RunContinued(time.time(), time.monotonic() - began))
+        finally:
+            self.seconds += time.monotonic() - began
+
+    def _recover(self) -> None:
+        assert isinstance(self.reservoir, Recoverable)
+        try:
+            self.reservoir.recover()
+        except DeviceFault:
+            raise
+        except Exception as error:
+            raise DeviceFault(f"{self.reservoir.name}: recovering failed: {type(error).__name__}: {error}") from error
+
+    def _make_safe(self, fault: DeviceFault) -> None:
+        try:
+            self.reservoir.make_safe()
+        except Exception as error:
+            fault.add_note(
+                f"{self.reservoir.name}: making it safe failed: {error}; make sure by hand that its RF is off"
+            )
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while True:
+            if reason := self.stop():
+                raise TakingStopped(reason)
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, _LOOK_S))

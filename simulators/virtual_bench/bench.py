@@ -1,0 +1,219 @@
+"""A whole virtual bench: an instrument for each role, on free loopback ports, with one ring behind them."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import tomlkit
+
+from labpgt.errors import InputError
+from labpgt.validation import nearest
+from simulators.virtual_bench.faults import Fault, Faults
+from simulators.virtual_bench.instrument import Instrument
+from simulators.virtual_bench.models import MODELS, ROLES
+from simulators.virtual_bench.server import Server, Watch
+from simulators.virtual_bench.setup import Setup
+from simulators.virtual_bench.supplies import Supply
+from simulators.virtual_bench.world import SourceOutput, World
+
+KINDS: Mapping[str, Mapping[str, str]] = {
+    "envelope": {
+        "source": "N5182B",
+        "analyzer": "N9020A",
+        "attenuator": "RCDAT-6000-90",
+        "amplifier": "E36312A",
+    },
+    "spectrum": {
+        "source": "E8257D",
+        "analyzer": "FSV-7",
+        "attenuator": "RCDAT-6000-90",
+        "amplifier": "HMP4040",
+    },
+    "loopback": {"source": "N5182B", "analyzer": "N9020A"},
+}
+"""Model of each role, by what the bench is for."""
+TESLA_PER_AMPERE = 0.05
+"""Field of the virtual magnet."""
+_SUPPLY: Mapping[str, Mapping[str, float]] = {
+    "amplifier": {"channel": 1, "voltage_v": 5.0, "current_a": 0.5},
+    "magnet": {"channel": 1, "voltage_v": 5.0, "current_a": 1.0},
+}
+T = TypeVar("T")
+
+
+class VirtualBench:
+    """Instruments that answer on loopback while the context is open.
+
+    `models` replaces or adds the model of a role ("magnet": "HMP4040"). `latency_s` delays every reply. `ring` and
+    `settings` are those of the ring behind (see `World`), unless a `world` is given. Raises `InputError` for a kind,
+    role or model that does not exist.
+    """
+
+    def __init__(
+        self,
+        kind: str = "envelope",
+        *,
+        latency_s: float = 0.0,
+        ring: str = "envelope-ring",
+        settings: Mapping[str, Any] | None = None,
+        models: Mapping[str, str] | None = None,
+        world: World | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        if kind not in KINDS:
+            raise InputError(f"virtual bench {kind!r}: expected one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
+        if not 0 <= latency_s < 60:
+            raise InputError(f"latency of a reply: expected 0 to 60 s, got {latency_s:g} s")
+        self.kind = kind
+        self.models = {**KINDS[kind], **(models or {})}
+        for role, model in self.models.items():
+            if role not in ROLES:
+                raise InputError(f"role {role!r} of {model}: expected one of {', '.join(ROLES)}.{nearest(role, ROLES)}")
+            if model not in ROLES[role]:
+                raise InputError(
+                    f"{role} {model!r}: expected one of {', '.join(ROLES[role])}.{nearest(model, ROLES[role])}"
+                )
+        self.latency_s = latency_s
+        self.world = world or World(ring, settings or {}, loopback=kind == "loopback")
+        self.faults = Faults(self.models)
+        self.instruments: dict[str, Any] = {}
+        """The model of each role, to look at: `instruments["source"].rf_on`."""
+        self._watch = watch
+        self._servers: dict[str, Server] = {}
+        self._setup: Setup | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._executor: ThreadPoolExecutor | None = None
+
+    def open(self) -> None:
+        """Make the instruments, as after power-on, and listen; some seconds when the ring's solver must be compiled."""
+        if self._loop is not None:
+            return
+        self._prepare()
+        self._loop = asyncio.new_event_loop()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="virtual-bench-world")
+        self._thread = threading.Thread(target=self._serve, name="virtual-bench", daemon=True)
+        self._thread.start()
+        try:
+            self._ask(self._start())
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close every connection and stop everything; closing a closed bench does nothing."""
+        loop, self._loop = self._loop, None
+        if loop is None or self._thread is None or self._executor is None:
+            return
+        try:
+            asyncio.run_coroutine_threadsafe(self._stop(), loop).result()
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join()
+            loop.close()
+            self._executor.shutdown()
+            self.world.close()
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """VISA resource name of each role."""
+        return {role: server.address for role, server in self._servers.items()}
+
+    @property
+    def busy_s(self) -> float:
+        """Time in which any instrument was servicing a command, computing and latency included."""
+        return self._setup.busy.total_s if self._setup else 0.0
+
+    def config_text(self) -> str:
+        """Return the bench's configuration (TOML) for a run on it."""
+        document = tomlkit.document()
+        document.add(tomlkit.comment(f"Virtual bench: {self.kind}. Addresses change each time it is started."))
+        document["name"] = f"virtual {self.kind} bench"
+        document["timeout_s"] = 2.0
+        document["guard_s"] = 1.0
+        for role in self.models:
+            instrument: Instrument = self.instruments[role]
+            entry = tomlkit.table()
+            entry["model"] = self.models[role]
+            entry["address"] = self.addresses[role]
+            entry["serial"] = instrument.serial
+            entry.update(_SUPPLY.get(role, {}))
+            document[role] = entry
+        limits = {"power_dbm": 10.0, "frequency_hz": [2e9, 6e9], "attenuation_db": [8.0, 90.0], "field_t": [0.0, 0.2]}
+        document["limits"] = {**limits, "oscillation_dbm": -50.0, "drift": 0.1}
+        document["wiring"] = {"full_scale_v": self.world.full_scale_v}
+        if "magnet" in self.models:
+            document["wiring"]["tesla_per_ampere"] = TESLA_PER_AMPERE  # type: ignore[index]
+        return tomlkit.dumps(document)
+
+    def call(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, done between two commands of the instruments."""
+
+        async def do() -> T:
+            return work()
+
+        return self._ask(do())
+
+    def _prepare(self) -> None:
+        """Ask the world for one pulse, so that the first acquisition does not wait for its solver's compilation."""
+        codes = np.zeros((64, 2), np.int16)
+        codes[8:10, 0] = 1
+        carrier = self.world.output.carrier_hz
+        rest = self.world.output
+        self.world.output = SourceOutput(rf_on=True, carrier_hz=carrier, codes=codes, rate_hz=100e6)
+        self.world.capture_iq(64, 100e6, carrier, 0.3)
+        self.world.output = rest
+        self.world.seek(0)
+
+    # --- in the thread of the servers ---
+
+    def _serve(self) -> None:
+        assert self._loop is not None
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _ask(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop is None:
+            work.close()
+            raise RuntimeError("the virtual bench is closed")
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _start(self) -> None:
+        assert self._executor is not None
+        self._setup = Setup(self.world, self.faults, self._executor)
+        for number, (role, model) in enumerate(self.models.items(), start=1):
+            instrument = MODELS[model](f"VB{number:06d}", self._setup, model)
+            if isinstance(instrument, Supply):
+                instrument.feed(role, TESLA_PER_AMPERE)
+            self.instruments[role] = instrument
+            server = Server(role, instrument, self.faults, latency_s=self.latency_s, watch=self._watch)
+            server.lasting = self._lasting
+            self._servers[role] = server
+            await server.start()
+
+    def _lasting(self, fault: Fault) -> None:
+        analyzer = self.instruments["analyzer"]
+        (analyzer.oscillate if fault.kind == "oscillate" else analyzer.drift)(fault.seconds)
+
+    async def _stop(self) -> None:
+        for server in self._servers.values():
+            await server.stop()
+        # What was cancelled gets its turn to end.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.get_running_loop().shutdown_asyncgens()

@@ -1,0 +1,173 @@
+"""Vector source with waveform memory."""
+
+import asyncio
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulators.virtual_bench.instrument import unquoted
+from simulators.virtual_bench.scpi import ScpiError, block
+from simulators.virtual_bench.setup import Setup
+from simulators.virtual_bench.source import Source
+from simulators.virtual_bench.tree import Call
+from simulators.virtual_bench.world import SourceOutput
+
+SHORTEST = 60
+"""Samples that a waveform has at least."""
+MEMORY = 1 << 29
+"""Samples of baseband memory (option 022)."""
+
+
+class N5182B(Source):
+    """Keysight N5182B, MXG X-Series: plays a waveform once for each trigger.
+
+    A waveform is two files: `WFM1:NAME`, big-endian 16 bit I and Q by turns, and `MKR1:NAME`, one byte a sample whose
+    bit 0 is marker 1, wired to the analyser, and bit 1 marker 2. Loading a waveform clears its markers: they never rise
+    until they are loaded too.
+    """
+
+    FIRMWARE = "B.01.95"
+    OPTIONS = ("022", "506", "657", "1EA", "UNV")
+    GUIDE = (
+        "Keysight X-Series Signal Generators Programming Guide (N5180-90074), "
+        "chapter Creating and Downloading Waveform Files"
+    )
+    FREQUENCY = (9e3, 6e9)
+    POWER = (-144.0, 30.0)
+
+    def __init__(self, serial: str, setup: Setup, model: str) -> None:
+        self.codes: dict[str, NDArray[np.int16]] = {}
+        self.markers: dict[str, NDArray[np.uint8]] = {}
+        self.played = 0
+        """Waveforms that triggers have started."""
+        super().__init__(serial, setup, model)
+
+    def build(self) -> None:
+        """Add the arbitrary waveform player and its files."""
+        super().build()
+        arb = "[:SOURce]:RADio#:ARB"
+        self.boolean("arb", f"{arb}[:STATe]")
+        self.number("rate_hz", f"{arb}:SCLock:RATE", 1.0, 200e6, "HZ", default=200e6)
+        self.number("scaling", f"{arb}:RSCaling", 1.0, 100.0, "PCT", default=70.0)
+        self.choice("trigger_type", f"{arb}:TRIGger:TYPE", "CONTinuous|SINGle|GATE|SADVance", default="CONT")
+        self.choice("trigger_source", f"{arb}:TRIGger[:SOURce]", "KEY|EXTernal|BUS", default="EXT")
+        self.choice("retrigger", f"{arb}:RETRigger", "ON|OFF|IMMediate|1|0", default="ON")
+        self._defaults["waveform"] = ""
+        self.tree.add(
+            f"{arb}:WAVeform",
+            command=lambda call: self.assign("waveform", self._stored(unquoted(call.one()))),
+            query=lambda call: f'"WFM1:{self.values["waveform"]}"' if self.values["waveform"] else '""',
+        )
+        for memory in (":MMEMory", ":MEMory"):
+            self.tree.add(f"{memory}:DATA", command=self._load, query=self._read_back)
+            self.tree.add(f"{memory}:DELete[:NAME]", command=self._delete)
+            self.tree.add(f"{memory}:CATalog", query=self._catalogue)
+        self.tree.add(":MMEMory:DELete:WFM#", command=lambda call: self._forget(*self.codes))
+        self.tree.add(":TRIGger[:SEQuence][:IMMediate]", command=lambda call: self.trigger())
+
+    def changed(self, name: str) -> None:
+        """Refuse to play without a waveform."""
+        if name in ("arb", "waveform") and self.values["arb"] and self.values["waveform"] not in self.codes:
+            raise ScpiError(-221, "select a waveform before the ARB is turned on")
+        super().changed(name)
+
+    # --- files ---
+
+    @staticmethod
+    def _split(path: str) -> tuple[str, str]:
+        """Return folder ("WFM1" or "MKR1") and name of a file, given in one of the guide's two ways."""
+        name, at, folder = path.partition("@")
+        if not at:
+            folder, _, name = path.partition(":")
+        if folder.upper() not in ("WFM1", "MKR1") or not 0 < len(name) <= 23 or not name.isprintable():
+            raise ScpiError(-256, path[:60])
+        return folder.upper(), name
+
+    def _stored(self, path: str) -> str:
+        _, name = self._split(path)
+        if name not in self.codes:
+            raise ScpiError(-256, path[:60])
+        return name
+
+    def _load(self, call: Call) -> None:
+        path, data = call.only(2)
+        folder, name = self._split(unquoted(path))
+        if not isinstance(data, bytes):
+            raise ScpiError(-104, "expected a binary block")
+        if folder == "MKR1":
+            markers = np.frombuffer(data, dtype=np.uint8)
+            if name in self.codes and len(markers) != len(self.codes[name]):
+                raise ScpiError(-221, f"{len(markers)} markers for {len(self.codes[name])} samples")
+            self.markers[name] = markers
+        else:
+            if len(data) % 4 or len(data) < 4 * SHORTEST:
+                raise ScpiError(-161, f"a waveform has at least {SHORTEST} samples of 4 bytes, got {len(data)} bytes")
+            if len(data) // 4 + sum(len(c) for n, c in self.codes.items() if n != name) > MEMORY:
+                raise ScpiError(-223, "baseband memory is full")
+            self.codes[name] = np.frombuffer(data, dtype=">i2").astype(np.int16).reshape(-1, 2)
+            self.markers.pop(name, None)
+        self.changed("")
+
+    def _read_back(self, call: Call) -> bytes:
+        folder, name = self._split(unquoted(call.one()))
+        self._stored(f"WFM1:{name}")
+        if folder == "WFM1":
+            return block(self.codes[name].astype(">i2").tobytes())
+        return block(self._markers(name).tobytes())
+
+    def _markers(self, name: str) -> NDArray[np.uint8]:
+        markers = self.markers.get(name)
+        return np.zeros(len(self.codes[name]), dtype=np.uint8) if markers is None else markers
+
+    def _delete(self, call: Call) -> None:
+        self._forget(self._stored(unquoted(call.one())))
+
+    def _forget(self, *names: str) -> None:
+        if self.values["arb"] and self.values["waveform"] in names:
+            raise ScpiError(-221, f"{self.values['waveform']} is being played")
+        for name in names:
+            del self.codes[name]
+            self.markers.pop(name, None)
+        if self.values["waveform"] in names:
+            self.assign("waveform", "")
+
+    def _catalogue(self, call: Call) -> str:
+        folder = call.only(0, 1)[0] if call.arguments else "WFM1:"
+        if str(folder).upper().rstrip(":") not in ("WFM1", "MKR1"):
+            raise ScpiError(-256, str(folder)[:60])
+        sizes = {name: 4 * len(codes) for name, codes in self.codes.items()}
+        if str(folder).upper().startswith("MKR1"):
+            sizes = {name: len(markers) for name, markers in self.markers.items()}
+        files = "".join(f',"{name},{str(folder)[:4].upper()},{size}"' for name, size in sorted(sizes.items()))
+        return f"{sum(sizes.values())},{4 * MEMORY - sum(sizes.values())}{files}"
+
+    # --- playing ---
+
+    def output(self) -> SourceOutput:
+        """Return the settings, with the waveform while the player is on."""
+        output = super().output()
+        if not self.values["arb"] or not output.modulation_on:
+            return output
+        name = self.values["waveform"]
+        second = (self._markers(name) >> 1) & 1
+        return replace(
+            output,
+            codes=self.codes[name],
+            rate_hz=self.values["rate_hz"],
+            scaling=self.values["scaling"] / 100,
+            marks=np.flatnonzero(np.diff(second, prepend=0) == 1),
+        )
+
+    def emission(self) -> SourceOutput:
+        """Return what leaves the connector now: nothing while a waveform waits for its trigger."""
+        waits = self.values["arb"] and self.values["modulation"] and self.values["trigger_type"] != "CONT"
+        return self.silent() if waits else self.output()
+
+    def trigger(self) -> None:
+        """Play the waveform once; marker 1 triggers the analyser where it rises."""
+        if not self.values["arb"] or self.values["trigger_source"] != "BUS" or self.values["trigger_type"] == "CONT":
+            raise ScpiError(-211)
+        self.played += 1
+        if self._markers(self.values["waveform"])[0] & 1:
+            self.setup.wire.pulse(self.output(), asyncio.get_running_loop().time())
