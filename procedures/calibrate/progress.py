@@ -20,16 +20,15 @@ class CalibrateProgress(CharacterizeProgress):
     """Shows each step of a calibration and what it finds."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__(console, "")
+        super().__init__(console)
         self._shots = 0
 
     def __call__(self, event: Any) -> None:
         """Show one event."""
         match event:
             case StepBegins():
-                self._restart()
                 self._say(f"step {event.number} of {len(STEPS)}: {_DOING[event.name]}; session file: {event.file}")
-                self._show(description=event.name, total=None, figures="")
+                self._show(description=event.name, completed=0, figures="")
             case Suggested():
                 was = "" if event.before is None else f" (was {event.before})"
                 self._say(f"set {event.key} = {event.value:g}{was}")

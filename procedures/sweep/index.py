@@ -20,6 +20,9 @@ RESULTS = (
 )
 """Results of a run that the index has, as `labpgt.events.RESULTS` explains them."""
 
+PLANNED = "planned"
+"""Status of a run that has not begun."""
+
 Row = dict[str, Any]
 """One run: plain numbers and texts by column; None for what is not known."""
 
@@ -37,12 +40,12 @@ def row_of(run: PlannedRun) -> Row:
         }
 
 
-def row_at_start(run: PlannedRun) -> Row:
-    """Return the row of a run that is about to begin."""
+def row_without_file(run: PlannedRun, status: str, reason: str = "") -> Row:
+    """Return the row of a run that has no session file yet."""
     return {
         **_beginning(run),
-        "status": str(Status.RUNNING),
-        "reason": "",
+        "status": status,
+        "reason": reason,
         **dict.fromkeys(RESULTS),
         "parameters_sha256": None,
     }
@@ -101,3 +104,22 @@ class Index:
                 "choose another --out"
             )
         self._rows = {row["file"]: row for row in rows}
+
+
+def standing_of(folder: Path) -> Status:
+    """Return how the sweep in a folder stands: in success when each of its runs ended so."""
+    with (folder / NAME).open(newline="", encoding="utf-8") as file:
+        statuses = {_standing(folder, row) for row in csv.DictReader(file)}
+    for status in (Status.RUNNING, Status.ABORTED, Status.FAILED):
+        if status in statuses:
+            return status
+    # Nobody has said why a run did not begin.
+    return Status.SUCCESS if statuses == {Status.SUCCESS} else Status.CRASHED
+
+
+def _standing(folder: Path, row: Mapping[str, str]) -> str:
+    """Return the status of a row, and of one that says "running" what its session says."""
+    if row["status"] == Status.RUNNING and (folder / row["file"]).exists():
+        with Session(folder / row["file"]) as session:
+            return session.status
+    return row["status"]

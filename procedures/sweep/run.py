@@ -10,7 +10,7 @@ from labpgt.errors import DeviceFault, InputError, LabpgtError, RunAborted, Stor
 from labpgt.events import Status
 from labpgt.session import Session
 from procedures.resume import resume
-from procedures.sweep.index import Index, Row, row_at_start, row_of
+from procedures.sweep.index import PLANNED, Index, Row, row_of, row_without_file
 from procedures.sweep.plan import PlannedRun
 from procedures.train import StopRequest, run
 
@@ -88,8 +88,7 @@ def sweep(
         index.put(row)
 
     for planned, status in zip(runs, standing, strict=True):
-        if status is not None:
-            note(row_of(planned))
+        note(row_without_file(planned, PLANNED) if status is None else row_of(planned))
     watcher(SweepBegins(len(runs), done.found_done, folder))
     with stop.on_signals():
         for number, (planned, status) in enumerate(zip(runs, standing, strict=True), 1):
@@ -97,9 +96,11 @@ def sweep(
                 continue
             if reason := stop():
                 done.status, done.reason = Status.ABORTED, reason
+                if status is None:
+                    note(row_without_file(planned, str(Status.ABORTED), f"{reason}, before it began"))
                 break
             watcher(RunBegins(number, planned, status is not None))
-            note(row_at_start(planned))
+            note(row_without_file(planned, str(Status.RUNNING)))
             problem = ""
             try:
                 _make(planned, status, watcher, StopRequest(stop))
