@@ -76,7 +76,7 @@ def answer(
         begin = np.round(shots.starts * (grid.rate_hz / played.rate_hz)).astype(np.intp)
     if config.encoding == "phase":
         pulses = full_pulses(pulses)
-    answers = _solved(rings, pulses * played.factor, counts, rested, grid, around, forgotten_s, raw)
+    answers = _solved(rings, pulses * played.factor, counts, rested, grid, around, forgotten_s, raw, first)
     if raw and config.noise:
         _add_noise(answers, rings, grid, counts, first)
     found = answers.ravel()
@@ -108,6 +108,7 @@ def _solved(
     around: Surroundings,
     forgotten_s: float,
     image: bool,
+    number: int,
 ) -> NDArray[np.complex128]:
     """Pulses (symbols,) of shots of `counts` symbols to the signal (symbols, windows)."""
     starts = np.cumsum(counts) - counts
@@ -122,7 +123,8 @@ def _solved(
             driven = int(np.flatnonzero(pulses[rows].any(axis=0)).max(initial=-1)) + 1
             kept = min(kept, driven + ceil(forgotten_s / grid.symbol_s) + 1)
         rows = rows[:, :kept]
-        answers[rows] = rings.signal(pulses[rows], grid, around, image=image).reshape(*rows.shape, -1)
+        shot = number + int(rested[lengths == length][0])
+        answers[rows] = rings.signal(pulses[rows], grid, around, image=image, first=shot).reshape(*rows.shape, -1)
     return answers
 
 
