@@ -158,7 +158,7 @@ class VirtualBench:
         document["limits"] = {**limits, "oscillation_dbm": -50.0, "drift": 0.1}
         document["wiring"] = {"full_scale_v": self.world.full_scale_v}
         if "magnet" in self.models:
-            document["wiring"]["tesla_per_ampere"] = TESLA_PER_AMPERE  # type: ignore[index]
+            document["wiring"]["tesla_per_ampere"] = TESLA_PER_AMPERE
         return tomlkit.dumps(document)
 
     def call(self, work: Callable[[], T]) -> T:

@@ -206,6 +206,8 @@ def test_every_model_of_every_role_identifies_itself() -> None:
                     assert client.ask(":MN?") == f"MN={model}"
                 else:
                     assert client.ask("*IDN?").split(",")[1] == model
+                    assert client.ask("*WAI;*OPC?;*TST?;*OPC?") == "1;0;1"
+                    assert client.ask("*OPT?;*STB?").endswith(";0")
                     assert client.errors() == []
 
 
