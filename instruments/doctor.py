@@ -6,22 +6,21 @@ set: questions are asked, and the error queue is read, which empties it.
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-import pyvisa
 from pyvisa.errors import Error as VisaError
 
 from instruments.bench import Bench, Entry, load_bench
 from instruments.connect import explained
 from instruments.guard_process import visa
 from instruments.models import driver_class
+from instruments.raw_line import RawLine, Silence
 from instruments.safety import GUARDED, SafeCommands, safe_commands
 from instruments.scpi import ERRORS_READ
-from instruments.sockets import mend_socket
 from labpgt.checks import Check
 from labpgt.errors import DeviceFault, LabpgtError
 
@@ -39,10 +38,6 @@ _STRANGERS = {
     b"\xff": "a telnet console",
 }
 """How the answers of services that are no instrument begin."""
-
-
-class _Silence(Exception):
-    """The instrument did not answer in time."""
 
 
 def bench_checks(path: Path) -> list[Check]:
@@ -78,7 +73,7 @@ def _examined(bench: Bench, role: str, manager: Any) -> list[Check]:
     try:
         for check in _Examination(bench, role, entry, manager).checks():
             found.append(check)  # noqa: PERF402 - what was found before a fault counts
-    except _Silence:
+    except Silence:
         found.append(_silent(role, "a later question", bench.timeout_of(role)))
     except (VisaError, OSError, EOFError, ValueError) as error:
         found.append(
@@ -162,7 +157,7 @@ class _Examination:
                 "Use a model that labpgt can make safe; a run on this bench is refused.",
             )
 
-    def _ask_on(self, line: "_RawLine") -> Iterator[Check]:
+    def _ask_on(self, line: "RawLine") -> Iterator[Check]:
         """Ask what needs an instrument that answers with whole lines."""
         if self._scpi:
             yield self._errors(line)
@@ -172,8 +167,8 @@ class _Examination:
         if self._role in GUARDED:
             yield self._second()
 
-    def _open(self) -> "_RawLine":
-        return _RawLine(self._manager, self._entry.address, self._timeout_s)
+    def _open(self) -> "RawLine":
+        return RawLine(self._manager, self._entry.address, self._timeout_s)
 
     def _unreachable(self, why: str) -> Check:
         return Check(
@@ -215,7 +210,7 @@ class _Examination:
                 "Set the end of answers to a line feed in its menu for remote control, or use its other port.",
             )
 
-    def _identify(self, answer: bytes) -> Iterator[Check]:
+    def _identify(self, answer: bytes) -> Generator[Check, None, bool]:
         """Compare who answers with the bench's file; the value of the generator is whether an instrument does."""
         name, wanted = f"{self._role}: identity", self._entry
         text = answer.decode("ascii", errors="replace").strip()
@@ -256,7 +251,7 @@ class _Examination:
             yield Check(name, True, text)
         return True
 
-    def _errors(self, line: "_RawLine") -> Check:
+    def _errors(self, line: "RawLine") -> Check:
         errors: list[str] = []
         while len(errors) < ERRORS_READ:
             entry = line.ask("SYST:ERR?")
@@ -273,7 +268,7 @@ class _Examination:
             "talks to it, or it needs service.",
         )
 
-    def _options(self, line: "_RawLine") -> Check:
+    def _options(self, line: "RawLine") -> Check:
         if not self._entry.options:
             return Check(f"{self._role}: options", True, "none needed")
         installed = [field.strip(" \"'") for field in line.ask("*OPT?").split(",")]
@@ -288,7 +283,7 @@ class _Examination:
             else "",
         )
 
-    def _round_trip(self, line: "_RawLine") -> Check:
+    def _round_trip(self, line: "RawLine") -> Check:
         times = []
         for _ in range(ROUND_TRIPS):
             begun = time.perf_counter()
@@ -305,7 +300,7 @@ class _Examination:
             else "",
         )
 
-    def _state(self, line: "_RawLine") -> Iterator[Check]:
+    def _state(self, line: "RawLine") -> Iterator[Check]:
         """Say what the instrument puts out now; RF that is on although nobody asked for it is a problem."""
         if self._role not in GUARDED or self._safe is None:
             return
@@ -339,56 +334,6 @@ class _Examination:
             "The guard, which turns RF off when a run dies, needs one of its own: close other programs, or use an "
             "interface that takes several.",
         )
-
-
-class _RawLine:
-    """A connection that shows every byte of an answer."""
-
-    def __init__(self, manager: Any, address: str, timeout_s: float) -> None:
-        milliseconds = max(1, round(1000 * timeout_s))
-        self._timeout_s = timeout_s
-        self._visa = manager.open_resource(address, open_timeout=milliseconds)
-        mend_socket(self._visa)
-        self._visa.timeout = milliseconds
-        self._end = b"\n"
-        # Where the bus does not tell the end of a message it is looked for byte by byte.
-        self._stream = address.upper().startswith("ASRL") or address.upper().endswith("::SOCKET")
-
-    def listen(self, question: bytes, wait_s: float) -> tuple[bytes, float]:
-        """Send bytes; return those that come back up to a line feed or a pause, and how long the first took, s."""
-        begun = time.perf_counter()
-        self._visa.write_raw(question)
-        self._end = question[len(question.rstrip(b"\r\n")) :]
-        answer = self._read(wait_s)
-        took_s = time.perf_counter() - begun
-        while answer and self._stream and not answer.endswith(b"\n"):
-            byte = self._read(min(0.2, self._timeout_s))
-            if not byte:
-                break
-            answer += byte
-        return answer, took_s
-
-    def ask(self, question: str) -> str:
-        """Ask for a line of text; raises `_Silence`."""
-        answer, _ = self.listen(question.encode() + self._end, self._timeout_s)
-        if not answer:
-            raise _Silence
-        return answer.decode("ascii", errors="replace").strip()
-
-    def close(self) -> None:
-        """Close; never raises."""
-        with suppress(Exception):
-            self._visa.close()
-
-    def _read(self, wait_s: float) -> bytes:
-        """Return a byte (a message, where the bus tells its end), or nothing when none came in time."""
-        self._visa.timeout = max(1, round(1000 * wait_s))
-        try:
-            return bytes(self._visa.read_bytes(1) if self._stream else self._visa.read_raw())
-        except pyvisa.VisaIOError as error:
-            if error.error_code == pyvisa.constants.StatusCode.error_timeout:
-                return b""
-            raise
 
 
 def _loose(bench: Bench, manager: Any) -> Check:

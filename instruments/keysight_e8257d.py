@@ -49,7 +49,7 @@ class KeysightE8257D(LabInstrument, Agilent8257D):
     """
 
     MODELS: ClassVar[tuple[str, ...]] = ("E8257D",)
-    GUIDE: ClassVar[str] = "E8257D/67D and E8663D PSG Signal Generators, SCPI Command Reference (E8251-90356)"
+    GUIDE: ClassVar[str] = "Agilent E8257D/67D and E8663D PSG Signal Generators, SCPI Command Reference"
     LIST_POINTS: ClassVar[tuple[int, int]] = (1, 1601)
     """Fewest and most points of a list."""
     DWELL_S: ClassVar[tuple[float, float]] = (1e-3, 60.0)

@@ -21,7 +21,10 @@ class KeysightN5182B(LabInstrument):
     """The source of the envelope use of a ring: a whole batch of shots in one waveform, played once a trigger."""
 
     MODELS: ClassVar[tuple[str, ...]] = ("N5182B", "N5172B", "N5182A")
-    GUIDE: ClassVar[str] = "X-Series Signal Generators N5171B/72B/73B/81B/82B/83B, Programming Guide (N5180-90074)"
+    GUIDE: ClassVar[str] = (
+        "X-Series Signal Generators, SCPI Command Reference (N5180-90057), and N518xA, E8663B, E44x8C and E82x7D "
+        'Signal Generators, Programming Guide, "Creating and Downloading Waveform Files"'
+    )
     SHORTEST: ClassVar[int] = 60
     """Fewest samples of a waveform."""
     LONGEST: ClassVar[int] = 32 * 2**20
@@ -71,8 +74,10 @@ class KeysightN5182B(LabInstrument):
 
     @property
     def waveform(self) -> str:
-        """Control the waveform in volatile memory that is played (name of up to 22 letters, digits and _)."""
+        """Control the waveform in volatile memory that is played (up to 22 letters, digits and _; "" for none)."""
         reply = self.ask(":RAD:ARB:WAV?").strip()
+        if reply == '""':
+            return ""
         found = re.fullmatch(r'"WFM1:(\w{1,22})"', reply)
         if not found:
             raise InstrumentFault(f'{self.name}: expected "WFM1:NAME" as the answer to :RAD:ARB:WAV?, got {reply!r}')

@@ -26,8 +26,8 @@ class KeysightN9020A(LabInstrument):
 
     MODELS: ClassVar[tuple[str, ...]] = ("N9020A", "N9020B")
     GUIDE: ClassVar[str] = (
-        "X-Series Signal Analyzers: Spectrum Analyzer Mode (N9060-90027) and IQ Analyzer Mode (N9060-90028), "
-        "User's and Programmer's References"
+        "Keysight X-Series Signal Analyzers, Spectrum Analyzer Mode and IQ Analyzer (Basic) Mode, User's "
+        "and Programmer's References"
     )
     WIDEST: ClassVar[Mapping[str, float]] = {
         "B25": 25e6,
@@ -91,7 +91,9 @@ class KeysightN9020A(LabInstrument):
         (1e-6, 100),
     )
 
-    integrity = measured(":STAT:QUES:INT:COND", "Get the bits of the questionable integrity register (int).", whole)
+    questionable_integrity = measured(
+        ":STAT:QUES:INT:COND", "Get the bits of the questionable integrity register (int).", whole
+    )
     waiting_for_trigger = measured(
         ":STAT:OPER:COND",
         "Get whether the analyser is armed and waits for its trigger (bool).",
@@ -198,7 +200,7 @@ class KeysightN9020A(LabInstrument):
 
     def overloaded(self) -> bool:
         """Whether the analyser says that the input was too strong for its range."""
-        return bool(self.integrity & self.OVERLOAD)
+        return bool(self.questionable_integrity & self.OVERLOAD)
 
     def abort(self) -> None:
         """Stop waiting for a trigger and acquiring."""

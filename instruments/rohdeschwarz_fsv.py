@@ -75,14 +75,14 @@ class _Analyzer(LabInstrument, FSSeries):
     )
     detector = choice_control(
         "DET1",
-        "Control the detector of trace 1 ('rms', 'average', 'sample', 'positive' or 'negative').",
-        {"rms": "RMS", "average": "AVER", "sample": "SAMP", "positive": "POS", "negative": "NEG"},
+        "Control the detector of trace 1 ('rms', 'average', 'sample', 'positive', 'negative' or 'auto peak').",
+        {"rms": "RMS", "average": "AVER", "sample": "SAMP", "positive": "POS", "negative": "NEG", "auto peak": "APE"},
     )
     unit = choice_control("CALC:UNIT:POW", "Control the unit of levels ('V' or 'dBm').", {"V": "V", "dBm": "DBM"})
     trigger_source = choice_control("TRIG:SOUR", "Control what starts a sweep ('external' or 'immediate').", TRIGGERS)
 
     continuous_sweep_enabled = switch_control("INIT:CONT", "Control whether a new sweep begins when one ends (bool).")
-    power_questions = measured("STAT:QUES:POW:COND", "Get the bits of the questionable power register (int).", whole)
+    questionable_power = measured("STAT:QUES:POW:COND", "Get the bits of the questionable power register (int).", whole)
     waiting_for_trigger = measured(
         "STAT:OPER:COND",
         "Get whether the analyser is armed and waits for its trigger (bool).",
@@ -168,7 +168,7 @@ class _Analyzer(LabInstrument, FSSeries):
 
     def overloaded(self) -> bool:
         """Whether the analyser says that the input was too strong for its range."""
-        return bool(self.power_questions & self.OVERLOAD)
+        return bool(self.questionable_power & self.OVERLOAD)
 
     def abort(self) -> None:
         """Stop waiting for a trigger and acquiring."""

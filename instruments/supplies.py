@@ -37,7 +37,7 @@ class SupplyE36312A(Supply):
     """One channel of a Keysight E36312A."""
 
     MODELS: ClassVar[tuple[str, ...]] = ("E36312A",)
-    GUIDE: ClassVar[str] = "Keysight E36300 Series Programmable DC Power Supplies, Programming Guide (E36311-90008)"
+    GUIDE: ClassVar[str] = "Keysight E36300 Series Programmable DC Power Supplies, Programming Guide"
     CHANNELS: ClassVar[tuple[int, ...]] = (1, 2, 3)
 
     def __init__(self, adapter: Any, name: str = "Keysight E36312A supply", channel: int = 1, **kwargs: Any) -> None:

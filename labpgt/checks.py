@@ -1,7 +1,8 @@
 """What can be wrong with an installation, asked of each room, and whose packages these really are.
 
 A room (or another distribution) registers a function without arguments that returns `list[Check]` under the
-entry-point group `labpgt.checks`; `labpgt doctor` shows what they find.
+entry-point group `labpgt.checks`; `labpgt doctor` shows what they find. Under `labpgt.bench_checks` it registers one of
+the path of a bench's configuration, for `labpgt doctor --bench FILE`.
 """
 
 import base64
@@ -10,8 +11,12 @@ import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from labpgt.errors import LabpgtError
 
 CHECKS_GROUP = "labpgt.checks"
+BENCH_CHECKS_GROUP = "labpgt.bench_checks"
 ROOMS = ("instruments", "simulators", "procedures", "gui")
 """The top-level packages that labpgt installs besides itself, under names that others may use too."""
 
@@ -31,15 +36,36 @@ def collect() -> list[Check]:
 
     Never raises: a room that cannot be asked becomes a failed check with the name of its entry point.
     """
+    return _asked(CHECKS_GROUP)
+
+
+def collect_bench(path: Path) -> list[Check]:
+    """Return what every room finds about the bench configured in a file; never raises, as `collect`.
+
+    When no room can look at a bench, that is a failed check.
+    """
+    return _asked(BENCH_CHECKS_GROUP, path) or [
+        Check(
+            name="bench",
+            ok=False,
+            detail=f"nothing here can look at {path}",
+            advice="Install labpgt again: no package has registered a check of a bench.",
+        )
+    ]
+
+
+def _asked(group: str, *arguments: Any) -> list[Check]:
     # Imported late: `labpgt --help` uses this module too, and has no need of it.
     from importlib import metadata
 
     found: list[Check] = []
-    for entry in sorted(metadata.entry_points(group=CHECKS_GROUP), key=lambda entry: entry.name):
+    for entry in sorted(metadata.entry_points(group=group), key=lambda entry: entry.name):
         try:
-            checks = entry.load()()
+            checks = entry.load()(*arguments)
             if not isinstance(checks, list) or not all(isinstance(check, Check) for check in checks):
                 raise TypeError(f"expected a list of labpgt.checks.Check, got {checks!r}")
+        except LabpgtError as error:  # what a person can mend, in words
+            checks = [Check(entry.name, ok=False, detail=str(error), advice="Mend that and try again.")]
         except Exception as error:
             brought_by = entry.dist.name if entry.dist else "whoever registered it"
             checks = [

@@ -1,17 +1,20 @@
 """The command line: options of its own, the commands, and what an error looks like."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from labpgt.errors import InputError, LabpgtError, RunAborted
-from procedures.commands import files, runs
+from labpgt.errors import DeviceFault, InputError, LabpgtError, RunAborted
+from procedures.commands import files, runs, studies
 from procedures.commands.common import Json, print_json
+from procedures.commands.registered import CommandGroup
 from procedures.text import printable
 
 app = typer.Typer(
     name="labpgt",
+    cls=CommandGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -42,24 +45,41 @@ def options(
     """
 
 
-def doctor(as_json: Json = False) -> None:
-    """Check this installation: versions, devices, kernels, VISA, Qt; say how to mend what is wrong."""
+def doctor(
+    bench: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="Also look at the instruments of this bench: reachable, what they are, and how they answer.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check this installation: versions, devices, kernels, VISA, Qt; say how to mend what is wrong.
+
+    With --bench, the instruments of a bench too. Exit codes: 0 everything is in order, 1 something about the
+    installation is not, 3 something about the bench is not.
+    """
     from rich.console import Console
 
     from procedures.doctor import doctor as examine
     from procedures.doctor import print_report
 
-    report = examine()
+    report = examine(bench)
     if as_json:
         print_json(report)
     else:
         print_report(report, Console())
+    if not all(check["ok"] for check in report["bench_checks"]):
+        raise typer.Exit(DeviceFault.exit_code)
     if not report["ok"]:
         raise typer.Exit(1)
 
 
 for command in (
     *(runs.train, runs.resume, runs.characterize),
+    *(studies.calibrate, studies.sweep),
     *(files.show, files.watch, files.replay, files.export),
     doctor,
 ):

@@ -3,14 +3,10 @@
 import time
 from collections import defaultdict, deque
 from collections.abc import Mapping
-from datetime import timedelta
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from labpgt.events import (
     EpochDone,
@@ -26,39 +22,26 @@ from labpgt.events import (
     ShotsTaken,
     StepDone,
 )
+from procedures.display import PLAIN_INTERVAL_S, Display, time_left
 from procedures.text import printable
 
-PLAIN_INTERVAL_S = 10.0
-"""Between progress lines where the output is not a terminal."""
 _PURPOSES = {int(purpose): purpose.name.lower() for purpose in Purpose}
-_LONGEST_S = 1e9
 _RATE_S = 30.0
 """The shots per second are those of the steps since so long."""
 _RATE_STEP_S = 0.1
 """Between two steps that are kept for it."""
 
 
-class ConsoleWatcher:
+class ConsoleWatcher(Display):
     """A subscriber that shows a run: progress, loss, accuracy, shots per second and time left.
 
     `heading` is shown first, when the run has started.
     """
 
     def __init__(self, console: Console, heading: str = "") -> None:
-        self.console = console
+        super().__init__(console, bar_width=8)  # so that all of it fits into 80 columns
         self._heading = heading
         self._planned = 0
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=8),  # so that all of it fits into 80 columns
-            TextColumn("{task.fields[figures]}"),
-            console=console,
-            transient=True,
-            # Nobody else prints during a run, and the process's streams are not this display's to replace.
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._task: TaskID | None = None
         self._shots = 0
         self._rate = 0.0
         self._recent: deque[tuple[float, int]] = deque()
@@ -66,16 +49,6 @@ class ConsoleWatcher:
         self._last_line = time.monotonic()
         self._loss = float("nan")
         self._accuracy = float("nan")
-
-    def __enter__(self) -> Self:
-        if self.console.is_terminal:
-            self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop()
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -88,10 +61,10 @@ class ConsoleWatcher:
                     f"parameters; {event.training_samples} training and {event.test_samples} test samples"
                 )
                 self._planned = event.planned_shots
-                self._task = self._progress.add_task("calibrating", total=None, figures="")
+                self._begin("calibrating")
             case RunResumed():
                 # What was gone through again says nothing of how fast the device is.
-                self._first = None
+                self._recent.clear()
                 self._say(
                     f"resumed: {event.replayed} shots gone through again since the last checkpoint; the device answers "
                     f"from shot {event.shot} on"
@@ -123,11 +96,6 @@ class ConsoleWatcher:
         self._recent.clear()
         self._show(description="waiting", figures=self._figures())
 
-    def _stop(self) -> None:
-        # Elsewhere it was not started, and would print an empty line.
-        if self.console.is_terminal:
-            self._progress.stop()
-
     def _step(self, row: np.void) -> None:
         shots = int(row["shots"])
         self._measure_rate(float(row["time"]), shots)
@@ -157,19 +125,8 @@ class ConsoleWatcher:
         if self._accuracy == self._accuracy:
             parts.append(f"test {self._accuracy:.1%}")
         if self._rate:
-            left = round(min(max(0, self._planned - self._shots) / self._rate, _LONGEST_S))
-            parts.append(f"{self._rate:,.0f}/s, {str(timedelta(seconds=left)).removeprefix('0:')} left")
+            parts.append(f"{self._rate:,.0f}/s, {time_left((self._planned - self._shots) / self._rate)}")
         return ", ".join(parts)
-
-    def _show(self, **fields: Any) -> None:
-        if self._task is not None and self.console.is_terminal:
-            self._progress.update(self._task, **fields)
-
-    def _warn(self, text: str) -> None:
-        self.console.print(f"[yellow]warning:[/yellow] {escape(text)}", highlight=False, soft_wrap=True)
-
-    def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def measured_lines(values: Mapping[str, float]) -> list[str]:

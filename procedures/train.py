@@ -27,16 +27,18 @@ _ALWAYS = (signal.SIGINT, signal.SIGTERM)
 class StopRequest:
     """Asks a run to stop: the first Ctrl-C, SIGTERM or hang-up ends it after the device call in hand, a second at once.
 
-    Hanging up is what closing the terminal does; under nohup it is ignored, as nohup wants it.
+    Hanging up is what closing the terminal does; under nohup it is ignored, as nohup wants it. `also` is asked besides,
+    for whoever else may stop the run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, also: Callable[[], str | None] = lambda: None) -> None:
         self.reason: str | None = None
+        self._also = also
         self._shielded = False
 
     def __call__(self) -> str | None:
         """Return why the run should stop, or None."""
-        return self.reason
+        return self.reason or self._also()
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -91,17 +93,18 @@ def run(
     subscribers: Sequence[Subscriber] = (),
     stop: StopRequest | None = None,
     device: Reservoir | None = None,
+    trainer: type[Trainer] = Trainer,
 ) -> RunStopped:
     """Train as configured into a new session file at `path`; return the run's last event.
 
     Raises what went wrong after device and file are in order: the device safe, then the status and the reason written,
-    every shot taken readable. `device` replaces the one that the configuration names.
+    every shot taken readable. `device` replaces the one that the configuration names, `trainer` what is done with it.
     """
     dataset = load_dataset(config.task, config.training.seed)
     reservoir = make_device(config.device.name, config.device.settings) if device is None else device
     session = config.session
     writer = SessionWriter(path, flush_shots=session.flush_shots, flush_s=session.flush_ms / 1000, fsync=session.fsync)
-    return conduct(reservoir, lambda: Trainer(config, reservoir, dataset), writer, [writer, *subscribers], stop)
+    return conduct(reservoir, lambda: trainer(config, reservoir, dataset), writer, [writer, *subscribers], stop)
 
 
 def conduct(

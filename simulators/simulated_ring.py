@@ -49,8 +49,8 @@ class SimulatedRing(DeviceBase):
     ) -> NDArray[np.float64]:
         """Pulses (shots, symbols) to responses (shots, symbols, n_nodes) without readout noise.
 
-        A pulse is amplitude and phase of the carrier, as a share of the drive field. `numbers` are those of the shots in
-        the run, which key their thermal noise.
+        A pulse is amplitude and phase of the carrier, as a share of the drive field. `numbers` are those of the
+        shots in the run, which key their thermal noise.
         """
 
     @property

@@ -179,8 +179,9 @@ class Bench:
             spoiled = Flag(int(np.bitwise_or.reduce(flags_of(self.reservoir, len(drives)))) & SPOILED)
             if not spoiled:
                 return responses
+        names = " and ".join(str(flag.name).lower() for flag in spoiled)
         raise DeviceFault(
-            f"{self.reservoir.name}: shots are spoiled by {spoiled!s}, also when taken again {_RETAKES} times; raise "
+            f"{self.reservoir.name}: shots are spoiled by {names}, also when taken again {_RETAKES} times; raise "
             "the analyser's reference level or the ring's attenuation"
         )
 

@@ -1,85 +1,46 @@
 """How far a characterisation is: a live line where there is a terminal, a line a measure elsewhere."""
 
 import time
-from datetime import timedelta
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 from labpgt.characterisation.outcome import OUTCOMES, VALUES
 from procedures.characterize.report import formatted
-from procedures.characterize.run import Done, Planned, Taken
-from procedures.text import printable
+from procedures.characterize.run import Done, Planned
+from procedures.characterize.share import Share
+from procedures.display import Display, time_left
 
 
-class CharacterizeProgress:
+class CharacterizeProgress(Display):
     """Counts the symbols that the device has answered, and shows each measure when it is done."""
 
-    def __init__(self, console: Console, heading: str) -> None:
-        self._console = console
+    def __init__(self, console: Console, heading: str = "") -> None:
+        super().__init__(console)
         self._heading = heading
-        self._planned: dict[str, int] = {}
-        self._done: dict[str, int] = {}
+        self._share = Share()
         self._began = time.monotonic()
-        self._taken = 0
-        self._before = 0
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=12),
-            TextColumn("{task.fields[figures]}"),
-            console=console,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._task = self._progress.add_task("opening", total=None, figures="")
+        self._begin("opening")
 
     def __call__(self, event: Any) -> None:
         """Show one event."""
+        self._share(event)
         match event:
             case Planned():
-                self._planned = event.symbols
                 self._began = time.monotonic()
-                self._say(self._heading)
-                self._show()
-            case Taken():
-                self._taken += event.symbols
-                self._show()
+                if self._heading:
+                    self._say(self._heading)
             case Done():
-                self._done[event.measure] = self._planned.get(event.measure, 0)
-                self._before = self._taken
                 self._say(f"{event.measure}: {_found(event)}")
-                self._show()
+        self._draw()
 
-    def _show(self) -> None:
-        if not self._console.is_terminal:
-            return
-        total = sum(self._planned.values())
-        now = next((name for name in self._planned if name not in self._done), "")
-        # A plan is an estimate: what a measure really took counts for no more and no less than its share.
-        done = sum(self._done.values()) + min(self._taken - self._before, self._planned.get(now, 0))
+    def _draw(self) -> None:
+        done, total = self._share.done, self._share.total
         figures = f"{done / total:.0%}" if total else ""
         spent = time.monotonic() - self._began
         if done and spent > 1:
-            left = round(spent * (total - done) / done)
-            figures += f", {str(timedelta(seconds=left)).removeprefix('0:')} left"
-        self._progress.update(self._task, description=now, total=max(1, total), completed=done, figures=figures)
-
-    def _say(self, text: str) -> None:
-        self._console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._console.is_terminal:
-            self._progress.stop()
+            figures += f", {time_left(spent * (total - done) / done)}"
+        self._show(description=self._share.measure, total=max(1, total), completed=done, figures=figures)
 
 
 def _found(event: Done) -> str:

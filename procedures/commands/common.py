@@ -3,10 +3,13 @@
 import json
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from labpgt.errors import LabpgtError, RunAborted
 
 SessionFile = Annotated[Path, typer.Argument(metavar="FILE.h5", help="A session file.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
@@ -25,6 +28,19 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
+
+
+def given(overrides: Sequence[str] | None, options: Mapping[str, str | int | None]) -> list[str]:
+    """Return the changes of a configuration: those of --set, then the options, for what stands on its own wins."""
+    return [*(overrides or []), *(f"{key}={json.dumps(v)}" for key, v in options.items() if v is not None)]
+
+
+def failure(error: LabpgtError, path: Path) -> dict[str, Any]:
+    """Return what `--json` prints of a run that ended in an error."""
+    from labpgt.events import Status
+
+    status = Status.ABORTED if isinstance(error, RunAborted) else Status.FAILED
+    return {"status": str(status), "reason": str(error), "session": str(path) if path.exists() else None}
 
 
 def print_json(report: Any) -> None:

@@ -1,14 +1,13 @@
 """Commands that open a device: train, resume, characterize."""
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from labpgt.errors import InputError, LabpgtError, RunAborted
-from procedures.commands.common import Allowed, Json, Overrides, SessionFile, print_json
+from procedures.commands.common import Allowed, Json, Overrides, SessionFile, failure, given, print_json
 
 if TYPE_CHECKING:
     from labpgt.config import Config
@@ -57,17 +56,13 @@ def train(
     from labpgt.registry import setting_descriptions
     from procedures.train import with_device_defaults
 
-    given = list(overrides or [])
-    # Options come after --set: what stands on its own wins.
     options = {
         "device.name": device,
         "training.estimator": estimator,
         "session.file": None if out is None else str(out),
+        "training.seed": seed,
     }
-    given += [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
-    if seed is not None:
-        given.append(f"training.seed={seed}")
-    config = with_device_defaults(load_config(config_file, given))
+    config = with_device_defaults(load_config(config_file, given(overrides, options)))
     if print_config:
         sys.stdout.write(to_toml(config, setting_descriptions(config.device.name)))
         return
@@ -89,7 +84,7 @@ def _train(config: "Config", as_json: bool) -> None:
         except LabpgtError as error:
             _note_how_to_go_on(error, path)
             if as_json and not isinstance(error, InputError):
-                print_json(_failure(error, path))
+                print_json(failure(error, path))
             raise
     report = summary(config, path, last)
     if as_json:
@@ -103,13 +98,6 @@ def _train(config: "Config", as_json: bool) -> None:
 def _note_how_to_go_on(error: LabpgtError, path: Path) -> None:
     if not isinstance(error, InputError) and path.exists():
         error.add_note(f"labpgt: to go on once that is mended: labpgt resume {path}")
-
-
-def _failure(error: LabpgtError, path: Path) -> dict[str, Any]:
-    from labpgt.events import Status
-
-    status = Status.ABORTED if isinstance(error, RunAborted) else Status.FAILED
-    return {"status": str(status), "reason": str(error), "session": str(path) if path.exists() else None}
 
 
 def resume(
@@ -143,7 +131,7 @@ def resume(
         except LabpgtError as error:
             _note_how_to_go_on(error, file)
             if as_json and not isinstance(error, InputError):
-                print_json(_failure(error, file))
+                print_json(failure(error, file))
             raise
     report = {
         **summary(done.config, file, done.last),
@@ -232,12 +220,8 @@ def characterize(
     from procedures.characterize.run import characterize_config, chosen, default_path
 
     measures = chosen(only)
-    given = list(overrides or [])
-    options = {"device.name": device, "session.file": None if out is None else str(out)}
-    given += [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
-    if seed is not None:
-        given.append(f"training.seed={seed}")
-    config = characterize_config(config_file, given)
+    options = {"device.name": device, "session.file": None if out is None else str(out), "training.seed": seed}
+    config = characterize_config(config_file, given(overrides, options))
     path = default_path(config)
     folder = None if no_plots else plots or path.with_name(f"{path.stem}-plots")
     _characterize(config, path, measures, quick, folder, as_json)
@@ -260,7 +244,7 @@ def _characterize(
             report = measure(config, path, measures, quick=quick, watcher=queued)
         except LabpgtError as error:
             if as_json and not isinstance(error, InputError):
-                print_json(_failure(error, path))
+                print_json(failure(error, path))
             raise
     try:
         if folder is not None:

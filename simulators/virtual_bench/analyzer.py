@@ -270,10 +270,11 @@ class Analyzer(Instrument):
     def _set_format(self, call: Call) -> None:
         first, *rest = call.only(1, 2)
         kind = scpi.choice(first, ("ASCii", "REAL"))
-        bits = int(scpi.number(rest[0])) if rest else 32
-        if bits not in ((0, 32, 64) if kind == "REAL" else (0, 8, bits)):
+        usual = 32 if kind == "REAL" else self._defaults["format"][1]
+        bits = int(scpi.number(rest[0])) if rest else usual
+        if bits not in ((32, 64) if kind == "REAL" else (0, 8)):
             raise ScpiError(-224, f"{kind},{bits}")
-        self.assign("format", (kind, 32 if kind == "REAL" and not bits else bits))
+        self.assign("format", (kind, bits))
 
     def _format(self, call: Call) -> str:
         kind, bits = self.values["format"]

@@ -14,7 +14,8 @@ from simulators.virtual_bench.waveform import Shots, Symbols, chained, cut, full
 MOST_WINDOWS = 100
 """Windows a symbol that a ring can be read in."""
 
-_LONGEST_SYMBOL_S = 1e-6
+_LONGEST_SYMBOL_S = 50e-9
+"""Of a waveform that is played a symbol a sample: a model of the ring is fitted to some symbols within its memory."""
 
 
 class Waveform(NamedTuple):
@@ -75,7 +76,7 @@ def answer(
         begin = np.round(shots.starts * (grid.rate_hz / played.rate_hz)).astype(np.intp)
     if config.encoding == "phase":
         pulses = full_pulses(pulses)
-    answers = _solved(rings, pulses * played.factor, counts, rested, grid, around, forgotten_s, raw)
+    answers = _solved(rings, pulses * played.factor, counts, rested, grid, around, forgotten_s, raw, first)
     if raw and config.noise:
         _add_noise(answers, rings, grid, counts, first)
     found = answers.ravel()
@@ -107,6 +108,7 @@ def _solved(
     around: Surroundings,
     forgotten_s: float,
     image: bool,
+    number: int,
 ) -> NDArray[np.complex128]:
     """Pulses (symbols,) of shots of `counts` symbols to the signal (symbols, windows)."""
     starts = np.cumsum(counts) - counts
@@ -121,7 +123,8 @@ def _solved(
             driven = int(np.flatnonzero(pulses[rows].any(axis=0)).max(initial=-1)) + 1
             kept = min(kept, driven + ceil(forgotten_s / grid.symbol_s) + 1)
         rows = rows[:, :kept]
-        answers[rows] = rings.signal(pulses[rows], grid, around, image=image).reshape(*rows.shape, -1)
+        shot = number + int(rested[lengths == length][0])
+        answers[rows] = rings.signal(pulses[rows], grid, around, image=image, first=shot).reshape(*rows.shape, -1)
     return answers
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labpgt.errors import InputError
+from labpgt.errors import DeviceFault, InputError
 from simulators.dispersion import band_hz
 from simulators.envelope_ring import EnvelopeRing
 from simulators.llg_ring import LLGRing
@@ -57,6 +57,16 @@ class Surroundings(NamedTuple):
     """From the nominal setting."""
 
 
+class Place(NamedTuple):
+    """What one ring cannot change from shot to shot."""
+
+    grid: Grid
+    carrier_hz: float
+    bias_t: float
+    strength: float
+    kind: str
+
+
 class Tone(NamedTuple):
     """A self-oscillation: amplitude, as a share of full scale, and frequency from the carrier."""
 
@@ -72,7 +82,7 @@ class Rings:
             raise InputError(f'ring = "{kind}": not a ring that a virtual bench can have. Valid: {", ".join(RINGS)}')
         self.kind = kind
         self.config: LLGRingConfig = RINGS[kind](**settings).config
-        self._rings: dict[tuple[Any, ...], SimulatedRing | None] = {}
+        self._rings: dict[Place, SimulatedRing | None] = {}
         self._forgotten: dict[tuple[Any, ...], float] = {}
         self._tones: dict[tuple[Any, ...], Tone] = {}
 
@@ -96,25 +106,39 @@ class Rings:
         """Loop gain as a share of the threshold of auto-oscillation."""
         return float(self.config.gain * 10 ** (-around.attenuation_db / 20))
 
-    def respond(self, pulses: NDArray[np.complex128], grid: Grid, around: Surroundings) -> NDArray[np.float64]:
-        """Pulses (shots, symbols) to both quadratures (shots, symbols, 2 * windows), shares of full scale, no noise.
+    def respond(
+        self, pulses: NDArray[np.complex128], grid: Grid, around: Surroundings, first: int = 0
+    ) -> NDArray[np.float64]:
+        """Pulses (shots, symbols) to both quadratures (shots, symbols, 2 * windows), as shares of full scale.
 
-        Every shot starts from rest. Raises `InputError` for pulses stronger than the film can be simulated with.
+        Every shot starts from rest; there is no readout noise, and the thermal noise of a warm film is that of the
+        shots with numbers from `first` on. Raises `InputError` for pulses stronger than a film can be simulated with.
         """
         peak = float(np.abs(pulses).max(initial=0))
         strength = 1.0
         if peak > 1 + 1e-4:
             strength = 10 ** (_STRENGTH_DB / 20 * ceil(20 / _STRENGTH_DB * log10(peak) - 1e-9))
             pulses = pulses / strength
-        ring = self._ring(grid, around, strength)
+        key = Place(grid, around.carrier_hz, around.bias_t, strength, self.kind)
+        ring = self._ring(key)
         if ring is None:
             return np.zeros((*pulses.shape, 2 * grid.windows))
         low, high = ring.tunable["attenuation_db"]
-        attenuation = np.full(len(pulses), np.clip(around.attenuation_db, low, high))
-        return ring.forward_pulses(pulses, {"attenuation_db": attenuation})
+        tuning = {"attenuation_db": np.full(len(pulses), np.clip(around.attenuation_db, low, high))}
+        ring.seek(first)
+        try:
+            return ring.forward_pulses(pulses, tuning)
+        except DeviceFault as fault:
+            reference = self._ring(key._replace(kind=LLGRing.name))
+            if reference is None or reference is ring:
+                raise
+            # A model that is good for short shots below the threshold can run away elsewhere.
+            _LOG.warning("virtual bench: the LLG ring answers these shots instead: %s", fault)
+            reference.seek(first)
+            return reference.forward_pulses(pulses, tuning)
 
     def signal(
-        self, pulses: NDArray[np.complex128], grid: Grid, around: Surroundings, *, image: bool
+        self, pulses: NDArray[np.complex128], grid: Grid, around: Surroundings, *, image: bool, first: int = 0
     ) -> NDArray[np.complex128]:
         """Pulses (shots, symbols) to the envelope about the carrier (shots, symbols * windows), share of full scale.
 
@@ -126,15 +150,15 @@ class Rings:
             kick = np.tile(self._kick(grid, around), (len(pulses), 1))
             lead = kick.shape[1]
             pulses = np.concatenate([kick, pulses], axis=1)
-        found = signal(self.respond(pulses, grid, around))
+        found = signal(self.respond(pulses, grid, around, first))
         if not image:
             found = _without_image(found, around.carrier_hz / grid.rate_hz)
         return found[:, lead * grid.windows :]
 
     def forgotten_s(self, grid: Grid, around: Surroundings, least: float) -> float:
-        """How long after its last pulse all that a ring answers is below `least`; infinite if it takes very long.
+        """How long after its last pulse what a ring answers to it is below `least`; infinite if it takes very long.
 
-        Measured once: after constant, random and two-valued shots.
+        Measured once: after constant, random and two-valued shots, against silence.
         """
         key = (grid, around, least)
         if key not in self._forgotten:
@@ -184,7 +208,10 @@ class Rings:
         listen = ceil(_LISTEN_S / grid.symbol_s)
         while True:
             pulses = np.concatenate([drives, np.zeros((len(drives), listen))], axis=1).astype(np.complex128)
-            size = np.abs(signal(self.respond(pulses, grid, around))).max(axis=0)
+            found = self.respond(pulses, grid, around)
+            if self.config.temperature_k:
+                found = found - self.respond(np.zeros_like(pulses), grid, around)
+            size = np.abs(signal(found)).max(axis=0)
             heard = np.flatnonzero(size >= least)
             ended_s = (heard[-1] + 1) / grid.rate_hz if len(heard) else 0.0
             left_s = (driven + listen) * grid.symbol_s - ended_s
@@ -194,9 +221,8 @@ class Rings:
                 return inf
             listen *= 2
 
-    def _ring(self, grid: Grid, around: Surroundings, strength: float) -> SimulatedRing | None:
+    def _ring(self, key: Place) -> SimulatedRing | None:
         """Return an open ring, or None where the film carries no wave."""
-        key = (*grid, around.carrier_hz, around.bias_t, strength)
         if key in self._rings:
             self._rings[key] = self._rings.pop(key)
         else:
@@ -204,11 +230,11 @@ class Rings:
                 oldest = self._rings.pop(next(iter(self._rings)))
                 if oldest is not None:
                     oldest.close()
-            self._rings[key] = self._made(grid, around, strength)
+            self._rings[key] = self._made(key)
         return self._rings[key]
 
-    def _made(self, grid: Grid, around: Surroundings, strength: float) -> SimulatedRing | None:
-        c = self.config
+    def _made(self, key: Place) -> SimulatedRing | None:
+        c, grid = self.config, key.grid
         settings = {
             **c.model_dump(),
             "preset": "",
@@ -217,26 +243,26 @@ class Rings:
             "n_nodes": 2 * grid.windows,
             "symbol_s": grid.symbol_s,
             "duty": grid.duty,
-            "carrier_hz": around.carrier_hz,
-            "bias_t": around.bias_t,
-            "drive_field_a_per_m": c.drive_field_a_per_m * strength,
+            "carrier_hz": key.carrier_hz,
+            "bias_t": key.bias_t,
+            "drive_field_a_per_m": c.drive_field_a_per_m * key.strength,
         }
         if (grid.symbol_s, grid.duty) != (c.symbol_s, c.duty):
             # The mask belongs to the ring's own symbols.
             settings["mask"] = "none"
         strip = Strip(**{key: settings[key] for key in Strip.__dataclass_fields__})
-        low, high = band_hz(strip) if around.bias_t > 0 else (0.0, 0.0)
-        if isnan(low) or not low <= around.carrier_hz <= high:
-            _LOG.warning("virtual bench: the film carries no wave at %g Hz and %g T", around.carrier_hz, around.bias_t)
+        low, high = band_hz(strip) if key.bias_t > 0 else (0.0, 0.0)
+        if isnan(low) or not low <= key.carrier_hz <= high:
+            _LOG.warning("virtual bench: the film carries no wave at %g Hz and %g T", key.carrier_hz, key.bias_t)
             return None
-        ring = RINGS[self.kind](**settings)
+        ring = RINGS[key.kind](**settings)
         try:
             ring.open()
         except InputError as refusal:
-            if self.kind == LLGRing.name:
+            if key.kind == LLGRing.name:
                 raise
-            # Beyond the range of the envelope model: what it is a model of answers, slowly.
-            _LOG.warning("virtual bench: %s", refusal)
+            # Outside the range of the envelope model: what it is a model of answers, slowly.
+            _LOG.warning("virtual bench: the LLG ring answers instead: %s", refusal)
             ring = LLGRing(**settings)
             ring.open()
         return ring

@@ -101,10 +101,11 @@ class Server:
         except asyncio.CancelledError:
             pass
         finally:
-            worker.cancel()
-            await asyncio.gather(worker, return_exceptions=True)
+            # Closed before anything is waited for: a bench that ends may cancel this here as well.
             client.close()
+            worker.cancel()
             with contextlib.suppress(OSError, asyncio.CancelledError):
+                await asyncio.gather(worker, return_exceptions=True)
                 await writer.wait_closed()
             del self._clients[client]
 

@@ -13,14 +13,14 @@ from simulators.virtual_bench.rings import Grid, Rings, Surroundings
 _RESOLUTION_S = 1e-9
 """Pulse periods and widths are whole numbers of this."""
 
-_LONGEST_SYMBOL = 1000
-"""Longest symbol of the ring, in `_RESOLUTION_S`."""
+_LONGEST_SYMBOL = 50
+"""Longest symbol of the ring, in `_RESOLUTION_S`: a model of it is fitted to some symbols within its memory."""
 
 _LONGEST_SETTLING_S = 40e-6
 
 _MOST_VALUES = 2**22
 
-_RECORD_S = 10e-6
+_RECORD_S = 5e-6
 """Least length of a record that does not repeat itself."""
 
 
@@ -53,16 +53,19 @@ def steady(
     """Return what the ring answers to pulses of each of some levels (drives), read at `rate_hz` or more often.
 
     It has settled when what is left of a change is below `least`. A ring that oscillates does not repeat itself: of
-    it the record is as long as whole periods of 10 us or `least_s`. Raises `InputError` for a period that is too long.
+    it the record is 5 us or `least_s` long, made up to a whole period, and no pulse or pause is longer than that.
+    Raises `InputError` for a period that is too long.
     """
     grid, on, off = _pattern(rings, pulses, rate_hz)
     if (on + off) * grid.windows > _MOST_VALUES:
         raise InputError(
             f"pulse period {pulses.period_s:g} s: the signal would have {(on + off) * grid.windows} values "
-            f"of {1 / grid.rate_hz:g} s; expected {_MOST_VALUES} or fewer: shorten the period, or lower span or bandwidth"
+            f"of {1 / grid.rate_hz:g} s; expected {_MOST_VALUES} or fewer: shorten the period or lower the span"
         )
     if rings.net_gain(around) >= 1:
-        periods = ceil(max(least_s, _RECORD_S) / ((on + off) * grid.symbol_s))
+        most = ceil(max(least_s, _RECORD_S) / grid.symbol_s)
+        on, off = min(on, most), min(off, most)
+        periods = ceil(most / (on + off))
         shape = np.tile(_shape(on, off), periods)
         return Record(rings.signal(_levelled(levels, shape), grid, around, image=False), grid.rate_hz, False)
     settling_s = min(rings.forgotten_s(grid, around, least), _LONGEST_SETTLING_S)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulators.virtual_bench.playing import Waveform, answer
-from simulators.virtual_bench.receiver import Capture, digitised, means, noise
+from simulators.virtual_bench.receiver import NOISE_BAND_HZ, Capture, digitised, means, noise
 from simulators.virtual_bench.rings import Rings, Surroundings, Tone
 from simulators.virtual_bench.source_output import SourceOutput
 from simulators.virtual_bench.spectra import Lines, detected, lines, trace, zero_span
@@ -21,6 +21,9 @@ __all__ = ["Capture", "SourceOutput", "World"]
 
 _SYMBOL_S = 40e-9
 """Symbols of the ring unless its settings say otherwise: what a vector source of 100 MHz can play."""
+
+_LEAST_NOISE_V = 7e-6
+"""Noise of an analyser's input in 1 MHz, in V rms."""
 
 _FORCED_GAIN = 1.25
 """Loop gain, of the threshold, of an oscillation that was asked for."""
@@ -44,8 +47,8 @@ class World:
     `ring` and `settings` name the ring as for a device of that name; `symbol_s` is 40 ns unless given, and the detector
     is what is asked for. A power of `reference_dbm` at full code is a drive of 1; a response of 1 is `full_scale_v`
     volts (peak) at the analyser, and so is a drive of 1 over the cable. The attenuator at `nominal_attenuation_db` is
-    the ring's own setting. The input of the analyser has a noise of `noise_v` rms in 1 MHz. IQ captures of the ring
-    have its readout noise instead, that of the shot with the same number: they are what the ring answers as a device
+    the ring's own setting. The input of the analyser has a noise of `noise_v` rms in 1 MHz, by default that of the ring's
+    readout in the bandwidth of its windows. IQ captures of the ring have its readout noise itself, that of the shot with the same number: they are what the ring answers as a device
     with the detector `iq`, times `full_scale_v`, rounded by the ADC (`receiver.digitised`).
 
     Calls wait for each other. Raises `InputError` for settings that cannot be a ring.
@@ -61,7 +64,7 @@ class World:
         full_scale_v: float = 0.25,
         adc_bits: int = 16,
         loopback: bool = False,
-        noise_v: float = 7e-6,
+        noise_v: float | None = None,
     ) -> None:
         self.rings = Rings(ring, {"symbol_s": _SYMBOL_S, **(settings or {})})
         self.reference_dbm = reference_dbm
@@ -69,7 +72,10 @@ class World:
         self.full_scale_v = full_scale_v
         self.adc_bits = adc_bits
         self.loopback = loopback
-        self.noise_v = noise_v
+        config = self.rings.config
+        window_hz = config.n_nodes / config.symbol_s
+        readout_v = config.noise * full_scale_v / np.sqrt(window_hz / NOISE_BAND_HZ)
+        self.noise_v = max(_LEAST_NOISE_V, readout_v) if noise_v is None else noise_v
         self.attenuation_db = nominal_attenuation_db
         """Of the attenuator in the ring, in dB."""
         self.amplifier_on = True
@@ -270,7 +276,9 @@ class World:
         """Self-oscillation of the ring about the carrier, in V peak (samples,)."""
         tone = self._tone_of(around)
         turns = tone.offset_hz * (np.arange(samples) + 0.5) / rate_hz
-        return np.asarray(self.full_scale_v * tone.amplitude * np.exp(2j * np.pi * turns))
+        # A sample is a mean.
+        size = self.full_scale_v * tone.amplitude * np.sinc(tone.offset_hz / rate_hz)
+        return np.asarray(size * np.exp(2j * np.pi * turns))
 
     def _disturbed(self, values: NDArray[np.complex128], rate_hz: float, range_v: float) -> NDArray[np.complex128]:
         """Apply drift and the conditions that were asked for to a signal (samples,) in V peak."""

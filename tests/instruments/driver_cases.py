@@ -152,7 +152,7 @@ N5182B = COMMON | {
     "arb_trigger_source": choice(":RAD:ARB:TRIG", {"bus": "BUS", "external": "EXT", "key": "KEY"}),
     "waveform": Case(
         ":RAD:ARB:WAV?",
-        {'"WFM1:A"': "A", '"WFM1:BATCH_22"\n': "BATCH_22"},
+        {'"WFM1:A"': "A", '""': "", '"WFM1:BATCH_22"\n': "BATCH_22"},
         {"A": ':RAD:ARB:WAV "WFM1:A"', "A" * 22: f':RAD:ARB:WAV "WFM1:{"A" * 22}"'},
         ("", "A" * 23, "A B", 'A"', "Ä"),
         ("", "WFM1:A", '"SEQ:A"', '"WFM1:"'),
@@ -185,7 +185,9 @@ N9020A = COMMON | {
     "iq_trigger_source": choice(":TRIG:WAV:SOUR", TRIGGERS),
     "iq_sample_rate": real(":WAV:SRAT", {100: ":WAV:SRAT 100", 200e6: ":WAV:SRAT 200000000"}, (99, 2.1e8)),
     "iq_duration": real(":WAV:SWE:TIME", {1e-6: ":WAV:SWE:TIME 1e-06", 100: ":WAV:SWE:TIME 100"}, (9e-7, 100.1)),
-    "integrity": Case(":STAT:QUES:INT:COND?", {"0": 0, "+48": 48}, {}, nonsense=("", "garbage", "1,2", "1.5")),
+    "questionable_integrity": Case(
+        ":STAT:QUES:INT:COND?", {"0": 0, "+48": 48}, {}, nonsense=("", "garbage", "1,2", "1.5")
+    ),
     "waiting_for_trigger": Case(
         ":STAT:OPER:COND?", {"32": True, "40": True, "8": False, "0": False}, {}, nonsense=("", "garbage", "1,2", "1.5")
     ),
@@ -209,12 +211,13 @@ FSX = COMMON | {
     "points": whole("SWE:POIN", {101: "SWE:POIN 101", 32001: "SWE:POIN 32001"}, (100, 32002)),
     "sweep_count": whole("SWE:COUN", {0: "SWE:COUN 0", 32767: "SWE:COUN 32767"}, (-1, 32768)),
     "detector": choice(
-        "DET1", {"rms": "RMS", "average": "AVER", "sample": "SAMP", "positive": "POS", "negative": "NEG"}
+        "DET1",
+        {"rms": "RMS", "average": "AVER", "sample": "SAMP", "positive": "POS", "negative": "NEG", "auto peak": "APE"},
     ),
     "unit": choice("CALC:UNIT:POW", {"V": "V", "dBm": "DBM"}),
     "trigger_source": choice("TRIG:SOUR", {"external": "EXT", "immediate": "IMM"}),
     "continuous_sweep_enabled": switch("INIT:CONT"),
-    "power_questions": Case("STAT:QUES:POW:COND?", {"0": 0, "5": 5}, {}, nonsense=("", "garbage", "1,2", "1.5")),
+    "questionable_power": Case("STAT:QUES:POW:COND?", {"0": 0, "5": 5}, {}, nonsense=("", "garbage", "1,2", "1.5")),
     "waiting_for_trigger": Case(
         "STAT:OPER:COND?", {"32": True, "40": True, "8": False}, {}, nonsense=("", "garbage", "1,2", "1.5")
     ),

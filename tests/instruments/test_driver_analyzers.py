@@ -197,13 +197,24 @@ def test_n9020a_errors_of_a_setup_are_told_and_nothing_is_set_up_then() -> None:
             found.arm()
 
 
-def test_a_failed_setup_forgets_the_one_before() -> None:
-    setup = n9020a_sweep("0", 3, "0", "EXT1", " 1")
+@pytest.mark.parametrize("verb", ["zero span", "spectrum", "iq"])
+def test_n9020a_a_failed_setup_forgets_the_one_before(verb: str) -> None:
+    good = n9020a_sweep("0", 3, "0", "EXT1", " 1")
+    bad = {
+        "zero span": good,
+        "spectrum": n9020a_sweep("50000000", 3, "0", "EXT1", ":AUTO ON"),
+        "iq": n9020a_iq("50000000", "1e-06", "10", "0"),
+    }[verb]
     error = [("SYST:ERR?", '-222,"Data out of range"'), NO_ERROR]
-    with analyzer(KeysightN9020A, [*setup, NO_ERROR, *setup, *error]) as found:
+    with analyzer(KeysightN9020A, [*good, NO_ERROR, *bad, *error]) as found:
         found.setup_zero_span(3.205e9, 1e6, 3, 1, 0, "external")
+        again = {
+            "zero span": lambda: found.setup_zero_span(3.205e9, 1e6, 3, 1, 0, "external"),
+            "spectrum": lambda: found.setup_spectrum(3.205e9, 50e6, 1e6, 3, 0, "external"),
+            "iq": lambda: found.setup_iq(3.205e9, 50e6, 1e-6, 0, "external"),
+        }[verb]
         with pytest.raises(InstrumentFault, match="-222"):
-            found.setup_zero_span(3.205e9, 1e6, 3, 1, 0, "external")
+            again()
         with pytest.raises(InstrumentFault, match="nothing was set up"):
             found.arm()
 

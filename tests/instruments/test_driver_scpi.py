@@ -170,6 +170,16 @@ def test_the_queue_is_emptied_oldest_first() -> None:
         assert instrument.check_errors() == []
 
 
+def test_errors_with_positive_numbers_are_errors_too() -> None:
+    # SCPI leaves positive numbers to the maker, as Keysight's sources use them.
+    with (
+        plain([(":X", None), ("SYST:ERR?", '+508,"Frequency unlocked"'), NO_ERROR]) as instrument,
+        pytest.raises(InstrumentFault, match=r"setting X: .*\+508"),
+        instrument.group("setting X"),
+    ):
+        instrument.write(":X")
+
+
 def test_a_queue_that_never_ends_does_not_hold_the_run() -> None:
     with plain([("SYST:ERR?", '-113,"Undefined header"')] * ERRORS_READ) as instrument:
         errors = instrument.empty_errors()
@@ -191,6 +201,10 @@ def test_errors_can_travel_with_the_answer_to_a_question() -> None:
     with plain([(query, '1;+0,"No error"')]) as instrument:
         instrument.send_with_errors(":OUTP?")
         assert instrument.answer_with_errors(":OUTP?", "playing") == "1"
+    with plain([(query, '1;+508,"Frequency unlocked"'), NO_ERROR]) as instrument:
+        instrument.send_with_errors(":OUTP?")
+        with pytest.raises(InstrumentFault, match=r"playing: .*\+508"):
+            instrument.answer_with_errors(":OUTP?", "playing")
     with plain([(query, '1;-222,"Data out of range;:POW 90"'), ("SYST:ERR?", "-113,x"), NO_ERROR]) as instrument:
         instrument.send_with_errors(":OUTP?")
         with pytest.raises(InstrumentFault, match=r'playing: .*-222,"Data out of range;:POW 90"; -113,x$'):
@@ -227,6 +241,15 @@ def test_spare_values_are_dropped_and_no_more_of_them_taken() -> None:
     with (
         plain([("X?", block_of([1, 2, 3])[:4])]) as instrument,
         pytest.raises(InstrumentFault, match="expected a block of 4 to 8 bytes, got one of 12"),
+    ):
+        instrument.ask_floats("X?", 1, spare=1)
+
+
+@pytest.mark.parametrize("length", [5, 6, 7])
+def test_a_block_of_broken_values_is_a_fault_even_among_the_spare(length: int) -> None:
+    with (
+        plain([("X?", b"#1%d" % length)]) as instrument,
+        pytest.raises(InstrumentFault, match=f"expected a block of 4 to 8 bytes, got one of {length}"),
     ):
         instrument.ask_floats("X?", 1, spare=1)
 

@@ -470,7 +470,7 @@ def test_progress_in_lines(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     run_module.export_session(run, "netcdf", ["shots"], None, False, Console(stderr=True))
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == ["run.nc: 33%", "run.nc: 67%", "run.nc: 100%"]
-    assert lines[-1] == "run.nc: 100%, about 0 s left"
+    assert lines[-1] == "run.nc: 100%, 00:00 left"
 
 
 def test_export_does_without_torch(run: Path) -> None:
