@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,8 @@ class Analyzer(Instrument):
         for name, side in (("STARt", -1), ("STOP", 1)):
             self.tree.add(
                 f"[:SENSe]:FREQuency:{name}",
-                command=lambda call, side=side: self._set_edge(call, side),
-                query=lambda call, side=side: self.shown(self.edge(side)),
+                command=partial(self._set_edge, side),
+                query=partial(self._show_edge, side),
             )
         self.tree.add("[:SENSe]:FREQuency:SPAN:FULL", command=lambda call: self.assign("span", high))
         for name, auto, words in (
@@ -110,7 +111,8 @@ class Analyzer(Instrument):
         return self.value("rbw")
 
     def _auto_rbw(self) -> float:
-        return min(max(self.values["span"] / 100, 1e3), 3e6) if self.values["span"] else 1e6
+        span = float(self.values["span"])
+        return min(max(span / 100, 1e3), 3e6) if span else 1e6
 
     def _auto_sweep_time(self) -> float:
         """Time in which a filter of that bandwidth settles at every point, at least 1 ms."""
@@ -120,7 +122,11 @@ class Analyzer(Instrument):
         """Return the start (-1) or stop (1) frequency."""
         return float(self.values["center"] + side * self.values["span"] / 2)
 
-    def _set_edge(self, call: Call, side: int) -> None:
+    def _show_edge(self, side: int, call: Call) -> str:
+        call.only()
+        return self.shown(self.edge(side))
+
+    def _set_edge(self, side: int, call: Call) -> None:
         new, other = self.limited(call.one(), *self.FREQUENCY, "HZ"), self.edge(-side)
         # The other edge gives way, so that start never lies above stop.
         other = max(other, new) if side < 0 else min(other, new)

@@ -42,6 +42,8 @@ _SUPPLY: Mapping[str, Mapping[str, float]] = {
     "amplifier": {"channel": 1, "voltage_v": 5.0, "current_a": 0.5},
     "magnet": {"channel": 1, "voltage_v": 5.0, "current_a": 1.0},
 }
+_TURNS = 10
+"""Turns of the event loop without a task after which nothing is left to end."""
 T = TypeVar("T")
 
 
@@ -156,7 +158,7 @@ class VirtualBench:
         document["limits"] = {**limits, "oscillation_dbm": -50.0, "drift": 0.1}
         document["wiring"] = {"full_scale_v": self.world.full_scale_v}
         if "magnet" in self.models:
-            document["wiring"]["tesla_per_ampere"] = TESLA_PER_AMPERE  # type: ignore[index]
+            document["wiring"]["tesla_per_ampere"] = TESLA_PER_AMPERE
         return tomlkit.dumps(document)
 
     def call(self, work: Callable[[], T]) -> T:
@@ -211,9 +213,10 @@ class VirtualBench:
     async def _stop(self) -> None:
         for server in self._servers.values():
             await server.stop()
-        # What was cancelled gets its turn to end.
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await asyncio.get_running_loop().shutdown_asyncgens()
+        # A connection that was accepted just now becomes a task a few turns of the loop later, and a closed one lets go
+        # of its socket a turn later.
+        quiet = 0
+        while quiet < _TURNS:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            quiet = 0 if others else quiet + 1
+            await (asyncio.wait(others) if others else asyncio.sleep(0))

@@ -1,6 +1,7 @@
 """Laboratory supply with three outputs."""
 
 import re
+from functools import partial
 
 from simulators.virtual_bench import scpi
 from simulators.virtual_bench.scpi import Argument, ScpiError
@@ -24,18 +25,18 @@ class E36312A(Supply):
         tree.add(":INSTrument[:SELect]", command=self._select, query=lambda call: f"CH{self.values['selected']}")
         tree.add(
             "[:SOURce]:VOLTage[:LEVel][:IMMediate][:AMPLitude]",
-            command=lambda call: self._set(call, "voltage_v"),
-            query=lambda call: self._get(call, "voltage_v"),
+            command=partial(self._set, "voltage_v"),
+            query=partial(self._get, "voltage_v"),
         )
         tree.add(
             "[:SOURce]:CURRent[:LEVel][:IMMediate][:AMPLitude]",
-            command=lambda call: self._set(call, "current_a"),
-            query=lambda call: self._get(call, "current_a"),
+            command=partial(self._set, "current_a"),
+            query=partial(self._get, "current_a"),
         )
         tree.add("[:SOURce]:APPLy", command=self._apply)
         tree.add(":OUTPut[:STATe]", command=self._switch, query=self._switched)
         for quantity, index in (("VOLTage", 0), ("CURRent", 1)):
-            tree.add(f":MEASure[:SCALar]:{quantity}[:DC]", query=lambda call, index=index: self._measure(call, index))
+            tree.add(f":MEASure[:SCALar]:{quantity}[:DC]", query=partial(self._measure, index))
 
     def shown(self, value: float) -> str:
         """Return a number as this supply writes it."""
@@ -67,7 +68,7 @@ class E36312A(Supply):
             channels.extend(range(int(first) - 1, int(last or first)))
         return arguments[:-1], channels
 
-    def _set(self, call: Call, name: str) -> None:
+    def _set(self, name: str, call: Call) -> None:
         (value, *more), channels = self._listed(call.only(1, 2))
         if more:
             raise ScpiError(-108)
@@ -81,7 +82,7 @@ class E36312A(Supply):
         limits = {"MINimum": 0.0, "MAXimum": most, "DEFault": 0.0}
         setattr(channel, name, self.limited(argument, 0.0, most, unit, limits))
 
-    def _get(self, call: Call, name: str) -> str:
+    def _get(self, name: str, call: Call) -> str:
         rest, channels = self._listed(call.only(0, 2))
         if rest:
             most = "most_v" if name == "voltage_v" else "most_a"
@@ -108,6 +109,6 @@ class E36312A(Supply):
         _, channels = self._listed(call.only(0, 1))
         return ",".join(str(int(self.channels[i].on)) for i in channels)
 
-    def _measure(self, call: Call, index: int) -> str:
+    def _measure(self, index: int, call: Call) -> str:
         _, channels = self._listed(call.only(0, 1))
         return ",".join(self.shown(float(self.measured(i)[index])) for i in channels)

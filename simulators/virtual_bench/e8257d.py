@@ -163,7 +163,7 @@ class E8257D(Source):
             raise ScpiError(-213, "neither frequency nor power is swept")
         self._stop()
         self._sweep = self.points()
-        self._wait(self.values["sweep_trigger"])
+        self._wait_for(self.values["sweep_trigger"])
 
     def single(self) -> None:
         """Abort, arm and trigger one sweep."""
@@ -182,7 +182,7 @@ class E8257D(Source):
         self._timer = None
         self._waits, self._index = "", -1
 
-    def _wait(self, trigger: str) -> None:
+    def _wait_for(self, trigger: str) -> None:
         """Wait for this trigger before the next point."""
         loop = asyncio.get_running_loop()
         if trigger == "IMM":
@@ -208,7 +208,7 @@ class E8257D(Source):
                 self._waits = self.values["point_trigger"]
         elif self.values["continuous"]:
             self._index = -1
-            self._wait(self.values["sweep_trigger"])
+            self._wait_for(self.values["sweep_trigger"])
         elif self.values["retrace"]:
             self._index = -1
             self.changed("")

@@ -21,7 +21,7 @@ class FSL(Analyzer):
 
     MAKER = "Rohde&Schwarz"
     FIRMWARE = "2.30"
-    OPTIONS = ("B4", "B10", "K5")
+    OPTIONS: ClassVar[tuple[str, ...]] = ("B4", "B10", "K5")
     GUIDE = "R&S FSL Spectrum Analyzer Operating Manual (1300.2519.12), chapter Remote Control - Commands"
     FREQUENCY = (0.0, 6e9)
     POINTS = (101, 32001, 501)

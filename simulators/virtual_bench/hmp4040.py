@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 
 from simulators.virtual_bench import scpi
 from simulators.virtual_bench.scpi import ScpiError
@@ -63,8 +64,8 @@ class HMP4040(Supply):
             self.number(f"{name}_step", f"[:SOURce]:{header}:STEP", 0.0, most, unit, default=step)
             tree.add(
                 f"[:SOURce]:{header}{level}",
-                command=lambda call, name=name, unit=unit: self._set(call, name, unit),
-                query=lambda call, name=name: self._get(call, name),
+                command=partial(self._set, name, unit),
+                query=partial(self._get, name),
             )
         tree.add("[:SOURce]:APPLy", command=self._apply, query=self._applied)
         self.boolean("general", ":OUTPut:GENeral")
@@ -73,7 +74,7 @@ class HMP4040(Supply):
         for quantity, index in (("VOLTage", 0), ("CURRent", 1)):
             tree.add(
                 f":MEASure[:SCALar]:{quantity}[:DC]",
-                query=lambda call, index=index: self.shown(float(self.measured(self._index)[index])),
+                query=partial(self._measure, index),
             )
         for name in ("BEEPer[:IMMediate]", "LOCal", "REMote", "MIX", "RWLock"):
             tree.add(f":SYSTem:{name}", command=lambda call: None)
@@ -120,7 +121,11 @@ class HMP4040(Supply):
 
     # --- levels and switches ---
 
-    def _set(self, call: Call, name: str, unit: str) -> None:
+    def _measure(self, index: int, call: Call) -> str:
+        call.only()
+        return self.shown(float(self.measured(self._index)[index]))
+
+    def _set(self, name: str, unit: str, call: Call) -> None:
         self._level(call.one(), name, unit)
         self.changed(name)
 
@@ -137,7 +142,7 @@ class HMP4040(Supply):
         # Settings have a resolution of 1 mV and 0.2 mA.
         setattr(channel, name, round(value, 3) if unit == "V" else round(value / 2e-4) * 2e-4)
 
-    def _get(self, call: Call, name: str) -> str:
+    def _get(self, name: str, call: Call) -> str:
         channel = self._selected
         if not call.only(0, 1):
             return self.shown(float(getattr(channel, name)))

@@ -1,5 +1,6 @@
 """Signal analyser with IQ capture."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,8 @@ class N9020A(Analyzer):
         tree = self.tree
         self.choice("mode", ":INSTrument[:SELect]", "SA|BASIC", default="SA")
         for name in ("WAVeform", "SANalyzer"):
-            tree.add(f":CONFigure:{name}", command=lambda call, name=name: self._measurement(name))
-            tree.add(f":INITiate:{name}", command=lambda call, name=name: self._initiate(name))
+            tree.add(f":CONFigure:{name}", command=partial(self._configure, name))
+            tree.add(f":INITiate:{name}", command=partial(self._initiate_as, name))
         tree.add(":INITiate:RESTart", command=lambda call: self.initiate())
         self.number("iq_rate_hz", "[:SENSe]:WAVeform:SRATe", 100.0, 200e6, "HZ", default=10e6)
         tree.add(
@@ -99,6 +100,14 @@ class N9020A(Analyzer):
             values["attenuation_auto"] = False
         if name not in ("unit", "format", "order", "continuous", ""):
             self.abort()
+
+    def _configure(self, name: str, call: Call) -> None:
+        call.only()
+        self._measurement(name)
+
+    def _initiate_as(self, name: str, call: Call) -> None:
+        call.only()
+        self._initiate(name)
 
     def _measurement(self, name: str) -> None:
         if (name == "WAVeform") != (self.values["mode"] == "BASIC"):

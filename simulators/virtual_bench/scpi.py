@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 _ERRORS = {
     -100: "Command error",
@@ -241,18 +242,19 @@ def block(data: bytes | memoryview) -> bytes:
 
 
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:E[+-]?\d{1,5})?)\s*([A-Z%]*)")
-_METRIC = {"G": 1e9, "MA": 1e6, "K": 1e3, "": 1.0, "M": 1e-3, "U": 1e-6, "N": 1e-9, "P": 1e-12}
-_SUFFIXES: dict[str, dict[str, float]] = {
-    "": {"": 1.0},
+_METRIC = {"G": 9, "MA": 6, "K": 3, "": 0, "M": -3, "U": -6, "N": -9, "P": -12}
+_SUFFIXES: dict[str, dict[str, int]] = {
+    "": {"": 0},
     # M means milli in SCPI, save before HZ (SCPI-99, 7.5.1).
-    "HZ": {prefix + "HZ": scale for prefix, scale in _METRIC.items()} | {"MHZ": 1e6, "": 1.0},
-    "S": {prefix + "S": scale for prefix, scale in _METRIC.items()} | {"": 1.0},
-    "V": {prefix + "V": scale for prefix, scale in _METRIC.items()} | {"VP": 1.0, "MVP": 1e-3, "": 1.0},
-    "A": {prefix + "A": scale for prefix, scale in _METRIC.items()} | {"": 1.0},
-    "DBM": {"DBM": 1.0, "DB": 1.0, "": 1.0},
-    "DB": {"DB": 1.0, "": 1.0},
-    "PCT": {"PCT": 1.0, "%": 1.0, "": 1.0},
+    "HZ": {prefix + "HZ": scale for prefix, scale in _METRIC.items()} | {"MHZ": 6, "": 0},
+    "S": {prefix + "S": scale for prefix, scale in _METRIC.items()} | {"": 0},
+    "V": {prefix + "V": scale for prefix, scale in _METRIC.items()} | {"VP": 0, "MVP": -3, "": 0},
+    "A": {prefix + "A": scale for prefix, scale in _METRIC.items()} | {"": 0},
+    "DBM": {"DBM": 0, "DB": 0, "": 0},
+    "DB": {"DB": 0, "": 0},
+    "PCT": {"PCT": 0, "%": 0, "": 0},
 }
+"""Power of ten of each suffix, by base unit."""
 
 
 def number(argument: Argument, unit: str = "") -> float:
@@ -271,7 +273,8 @@ def number(argument: Argument, unit: str = "") -> float:
     scale = _SUFFIXES[unit].get(found[2])
     if scale is None:
         raise ScpiError(-131, f"{found[2]}, expected {unit or 'no unit'}")
-    value = float(found[1]) * scale
+    # In decimal, so that 200 ns is the same number as 200e-9.
+    value = float(Decimal(found[1]).scaleb(scale))
     if not math.isfinite(value):
         raise ScpiError(-222, argument)
     return value

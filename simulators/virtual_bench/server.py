@@ -17,6 +17,8 @@ _CHUNK = 1 << 18
 _WAITING = 256
 """Messages of one client that wait to be executed before the server stops reading."""
 _REBIND_S = 0.05
+_TURNS = 5
+"""Turns of the event loop in which an accepted connection becomes one of ours."""
 Watch = Callable[[str, str, bytes], None]
 """Hears role, "<" or ">" and the bytes of every message and reply."""
 
@@ -33,10 +35,12 @@ class Client:
         self.messages: asyncio.Queue[bytes | None] = asyncio.Queue(_WAITING)
 
     def close(self) -> None:
-        """Close the connection, at once."""
+        """Close the connection at once, and forget what was not done or not sent yet."""
         self.cut = True
         self.gone.set()
-        self.writer.close()
+        while not self.messages.empty():
+            self.messages.get_nowait()
+        self.writer.transport.abort()
 
 
 class Server:
@@ -54,7 +58,8 @@ class Server:
         self._faults = faults
         self._watch = watch or (lambda role, way, data: None)
         self._server: asyncio.Server | None = None
-        self._clients: dict[Client, asyncio.Task[Any]] = {}
+        self._clients: dict[Client, asyncio.Task[None]] = {}
+        self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._hung_until = 0.0
 
@@ -69,17 +74,27 @@ class Server:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Close every connection and stop listening."""
-        self._unlisten()
-        for task in [*self._tasks, *self._clients.values()]:
-            task.cancel()
-        await asyncio.gather(*self._tasks, *self._clients.values(), return_exceptions=True)
+        """Stop listening and close every connection; the tasks that this wakes end by themselves."""
+        self._stopping.set()
+        await asyncio.gather(*self._tasks)
+        await self._unlisten()
+        for client, worker in self._clients.items():
+            client.close()
+            worker.cancel()
         self.instrument.close()
 
-    def _unlisten(self) -> None:
+    async def _unlisten(self) -> None:
         server, self._server = self._server, None
-        if server is not None:
-            server.close()
+        if server is None:
+            return
+        # asyncio loses the socket of a connection that it accepted just before its server is closed: take no new ones,
+        # let those that are under way arrive, then close.
+        with contextlib.suppress(NotImplementedError):
+            for listening in server.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        server.close()
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -88,25 +103,21 @@ class Server:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = Client(writer)
-        task = asyncio.current_task()
-        assert task is not None
-        self._clients[client] = task
+        if self._stopping.is_set():
+            client.close()
+            return
         worker = asyncio.ensure_future(self._work(client))
+        self._clients[client] = worker
         try:
             await self._read(reader, client)
             # What has come before the end is still done: only the answers have no one to go to.
             client.gone.set()
             await client.messages.put(None)
-            await worker
-        except asyncio.CancelledError:
-            pass
-        finally:
-            # Closed before anything is waited for: a bench that ends may cancel this here as well.
-            client.close()
-            worker.cancel()
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await asyncio.gather(worker, return_exceptions=True)
+            await asyncio.wait([worker])
+            writer.close()
+            with contextlib.suppress(OSError):
                 await writer.wait_closed()
+        finally:
             del self._clients[client]
 
     async def _read(self, reader: asyncio.StreamReader, client: Client) -> None:
@@ -154,9 +165,8 @@ class Server:
             case "hang":
                 self._hung_until = max(self._hung_until, loop.time() + fault.seconds)
             case "unplugged":
+                self._cut_all()
                 self._spawn(self._unplugged(fault.seconds))
-                for client in self._clients:
-                    client.close()
             case "error":
                 self.instrument.add_error(ScpiError(-310, "injected"))
             case "oscillate" | "drift":
@@ -166,15 +176,25 @@ class Server:
         while (left := self._hung_until - asyncio.get_running_loop().time()) > 0:
             await asyncio.sleep(left)
 
+    def _cut_all(self) -> None:
+        for client in self._clients:
+            client.close()
+
     async def _unplugged(self, seconds: float) -> None:
-        self._unlisten()
-        await asyncio.sleep(seconds)
-        while self._server is None:
+        await self._unlisten()
+        self._cut_all()
+        await self._sleep(seconds)
+        while self._server is None and not self._stopping.is_set():
             # Somebody else's connection may have been given the port in the meantime.
-            with contextlib.suppress(OSError):
+            try:
                 await self.start()
-                return
-            await asyncio.sleep(_REBIND_S)
+            except OSError:
+                await self._sleep(_REBIND_S)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, but not when the server is stopped."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _answer(self, client: Client, message: bytes, reply: bytes) -> None:
         delay = self.latency_s

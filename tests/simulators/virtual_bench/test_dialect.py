@@ -196,7 +196,7 @@ def test_without_marker_no_trigger(bench: VirtualBench, source: Plain, analyzer:
 
 def test_loading_a_waveform_clears_its_markers(source: Plain) -> None:
     load(source, "A", waveform())
-    source.send(':MMEM:DATA "WFM1:A",#3512'.encode() + waveform())
+    source.send(b':MMEM:DATA "WFM1:A",#3512' + waveform())
     assert not any(source.ask_block(':MMEM:DATA? "MKR1:A"'))
 
 

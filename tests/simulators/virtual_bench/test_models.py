@@ -146,7 +146,7 @@ def test_pymeasures_analyzer_driver_works_as_it_is(models: dict[str, str]) -> No
 
 
 def power_list(source: Plain, powers: np.ndarray[Any, Any], dwell_s: float, point_trigger: str) -> None:
-    listed = ",".join(f"{power:g}" for power in powers)
+    listed = ",".join(f"{power:.9g}" for power in powers)
     source.send(f":LIST:TYPE LIST;POW {listed};DWEL {','.join([f'{dwell_s:g}'] * len(powers))}")
     source.send(f":LIST:TRIG:SOUR {point_trigger};:FREQ:MODE FIX;:POW:MODE LIST;:TRIG:SOUR BUS;:INIT:CONT OFF")
     source.send(":OUTP ON;:PULM:STAT ON;SOUR INT;:PULM:INT:PER 200ns;PWID 50ns;:INIT")
@@ -226,11 +226,12 @@ def test_pymeasures_supply_drivers_work_as_they_are(bench: VirtualBench) -> None
         driver.selected_channel_active = True
         assert not bench.world.amplifier_on  # the general switch is still off
         driver.output_enabled = True
+        assert driver.output_enabled is True
         assert bench.world.amplifier_on
         assert (driver.measured_voltage, driver.measured_current) == (5.0, 0.3)
         driver.current = 0.2  # less than the amplifier takes
-        assert not bench.world.amplifier_on
         assert driver.measured_current == 0.2
+        assert not bench.world.amplifier_on
         driver.voltage_step = 0.5
         driver.step_voltage_up()
         assert driver.voltage == 5.5
@@ -252,6 +253,7 @@ def test_pymeasures_supply_drivers_work_as_they_are(bench: VirtualBench) -> None
         driver.control_method = "REM"
         assert driver.check_errors() == []
         driver.output_enabled = False
+        assert driver.output_enabled is False
         assert not bench.world.amplifier_on
     finally:
         driver.adapter.close()
@@ -265,8 +267,8 @@ def test_pymeasures_supply_drivers_work_as_they_are(bench: VirtualBench) -> None
         assert (driver.ch_1.voltage, driver.ch_1.current) == (2, 2)  # 1 ohm, limited by its current
         assert bench.world.bias_t == pytest.approx(2 * 0.05)
         driver.ch_1.output_enabled = False
-        assert bench.world.bias_t is None
         assert driver.check_errors() == []
+        assert bench.world.bias_t is None
     finally:
         driver.adapter.close()
 

@@ -1,4 +1,4 @@
-import math
+import contextlib
 
 import pytest
 from hypothesis import given, settings
@@ -32,9 +32,9 @@ def test_a_message_ends_at_a_line_feed_outside_of_blocks() -> None:
 
 def test_a_message_without_end_is_refused_and_forgotten() -> None:
     framer = Framer()
+    assert framer.feed(b"A" * LONGEST_TEXT) == []
     with pytest.raises(ScpiError) as caught:
-        for _ in range(LONGEST_TEXT // 65536 + 2):
-            framer.feed(b"A" * 65536)
+        framer.feed(b"A")
     assert caught.value.number == -363
     assert framer.feed(b"*IDN?\n") == [b"*IDN?"]
 
@@ -93,7 +93,7 @@ def test_what_cannot_be_understood(message: bytes, error: int) -> None:
     ],
 )
 def test_numbers_with_units(text: str, unit: str, value: float) -> None:
-    assert math.isclose(number(text, unit), value, rel_tol=1e-15)
+    assert number(text, unit) == value
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,5 @@ def test_a_pattern_that_is_none_is_refused() -> None:
 def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
     framer = Framer()
     for message in framer.feed(data + b"\n"):
-        try:
-            for unit in parse(message):
-                assert unit.header
-        except ScpiError as error:
-            assert -200 < error.number < 0
+        with contextlib.suppress(ScpiError):
+            assert all(unit.header for unit in parse(message))
