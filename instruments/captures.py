@@ -27,6 +27,8 @@ class Capture(Protocol):
 
     longest: int
     """Most samples."""
+    blur: int
+    """Samples over which the filter before them smears an edge."""
 
     def problems(self) -> list[str]:
         """Say what the analyser cannot do, a line each; asks it, but sets nothing."""
@@ -42,6 +44,7 @@ class IqCapture:
     """I and Q of the carrier."""
 
     longest = _LONGEST_IQ
+    blur = 0
 
     def __init__(self, analyzer: Any, config: MagnonicRingConfig) -> None:
         self._analyzer, self._config = analyzer, config
@@ -85,6 +88,7 @@ class ZeroSpanCapture:
         self._analyzer, self._config = analyzer, config
         self._samples = self._points = 0
         self.rate_hz = config.windows * config.window_samples / config.symbol_s
+        self.blur = ceil(self.rate_hz / _WIDEST_RBW_HZ)
 
     def problems(self) -> list[str]:
         """Say what cannot be read in zero span."""

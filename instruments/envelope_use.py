@@ -77,8 +77,9 @@ class EnvelopeUse:
         self._grid = grid or Grid(1, 1, config.windows, config.window_samples)
         self._capture: Capture = capture_of(analyzer, config)
         self._carrier_hz = config.carrier_hz
-        self._lead = max(1, symbols_of(config.lead_in_s, config.symbol_s))
-        self._gap = max(1, symbols_of(config.gap_memory_times * config.memory_time_s, config.symbol_s))
+        least = ceil((self._capture.blur + 1) / self._grid.capture_samples)
+        self._lead = max(least, symbols_of(config.lead_in_s, config.symbol_s))
+        self._gap = max(least, symbols_of(config.gap_memory_times * config.memory_time_s, config.symbol_s))
         self.rate_hz = config.windows * config.window_samples / config.symbol_s
         """Samples of the capture a second."""
         self._pilot = generator(0, 0, Draw.CALIBRATION).uniform(*config.drive_limits, config.pilot_symbols)
@@ -182,7 +183,7 @@ class EnvelopeUse:
         """Take the shots (shots, symbols) of one capture."""
         layout = self._layout(*drives.shape)
         samples, overloaded = self.record(drives, layout)
-        found = cut(samples[self._delay :], layout, self._grid)
+        found = cut(samples[self._delay :], layout, self._grid, self._capture.blur)
         pilot = self._responses(found.pilot) if layout.pilot else None
         return Taken(self._responses(found.windows), self._flags(found, overloaded), pilot)
 

@@ -20,6 +20,10 @@ _WHOLE = 1e-6
 """By how much a number of samples may differ from a whole one: rounding of decimal numbers, and nothing else."""
 
 
+_ROUNDING = 1e-9
+"""Relative error of a quotient of decimal numbers, generously."""
+
+
 class Grid(NamedTuple):
     """One symbol as the source plays it and as the analyser samples it."""
 
@@ -95,7 +99,7 @@ def whole_samples(duration_s: float, rate_hz: float) -> int | None:
 
 def symbols_of(duration_s: float, symbol_s: float) -> int:
     """Return the least number of symbols that last `duration_s`."""
-    return max(0, ceil(duration_s / symbol_s * (1 - _WHOLE) - _WHOLE))
+    return max(0, ceil(duration_s / symbol_s * (1 - _ROUNDING)))
 
 
 def shares(shots: int, most: int) -> list[int]:
@@ -137,15 +141,19 @@ def capture_length(layout: Layout, grid: Grid) -> int:
     return layout.length * grid.capture_samples
 
 
-def cut(samples: NDArray[np.complex128], layout: Layout, grid: Grid) -> Cut:
-    """Cut the capture (`capture_length` samples, or magnitudes) of a waveform into its shots."""
+def cut(samples: NDArray[np.complex128], layout: Layout, grid: Grid, blur: int = 0) -> Cut:
+    """Cut the capture (`capture_length` samples, or magnitudes) of a waveform into its shots.
+
+    `blur` is the number of samples over which the analyser's filter smears what comes after the end of a silence.
+    """
     per_symbol = grid.capture_samples
     first, last = layout.lead * per_symbol, layout.pilot_start * per_symbol
     body = samples[first:last].reshape(layout.shots, layout.period, grid.windows, grid.window_samples)
     windows = body[:, : layout.symbols]
     magnitude = np.abs(body).reshape(layout.shots, layout.period * per_symbol)
-    after = _loudness(magnitude[:, -per_symbol:]) if layout.gap else np.zeros(layout.shots)
-    lead_in = _loudness(np.abs(samples[first - per_symbol : first])[None]) if layout.lead else np.zeros(1)
+    end = slice(-max(per_symbol, blur + 1), -blur or None)
+    after = _loudness(magnitude[:, end])
+    lead_in = _loudness(np.abs(samples[:first])[None, end])
     pilot = samples[last : last + layout.pilot * per_symbol].reshape(layout.pilot, grid.windows, grid.window_samples)
     return Cut(
         _means(windows),

@@ -84,6 +84,20 @@ def test_the_pulse_is_on_for_its_share_and_nothing_is_sent_in_lead_in_gap_and_fi
     assert layout.starts(grid.source_samples).tolist() == [start * grid.source_samples for start in starts]
 
 
+def test_what_the_filter_smears_into_the_end_of_a_silence_is_not_heard() -> None:
+    grid, layout = Grid(2, 1, 2, 2), Layout(2, 1, 2, 3)
+    capture = np.zeros(capture_length(layout, grid), complex)
+    starts = layout.starts(grid.capture_samples)
+    for blur in (0, 1, 3, 4, 6):
+        capture[:] = 0
+        for start in starts:
+            capture[start - blur : start] = 1
+        assert not cut(capture, layout, grid, blur).before.any()
+        capture[starts - blur - 1] = 3
+        assert np.allclose(cut(capture, layout, grid, blur).before, 9 / max(1, grid.capture_samples - blur))
+        assert cut(capture, layout, grid, blur).after.tolist() == [9 / max(1, grid.capture_samples - blur), 0]
+
+
 @given(batches(), grids(), st.data())
 @settings(max_examples=100, deadline=None)
 def test_what_rings_at_the_end_of_a_gap_is_told_of_the_shots_beside_it(
@@ -135,7 +149,7 @@ def test_samples_are_whole_or_none(duration_s: float, rate_hz: float, expected: 
 
 
 @pytest.mark.parametrize(
-    ("duration_s", "expected"), [(0.0, 0), (1e-9, 1), (40e-9, 1), (40.0000001e-9, 1), (40.1e-9, 2), (280e-9, 7)]
+    ("duration_s", "expected"), [(0.0, 0), (1e-9, 1), (40e-9, 1), (40.00000000001e-9, 1), (40.1e-9, 2), (280e-9, 7)]
 )
 def test_durations_are_rounded_up_to_symbols(duration_s: float, expected: int) -> None:
     assert symbols_of(duration_s, 40e-9) == expected
