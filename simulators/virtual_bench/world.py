@@ -47,9 +47,10 @@ class World:
     `ring` and `settings` name the ring as for a device of that name; `symbol_s` is 40 ns unless given, and the detector
     is what is asked for. A power of `reference_dbm` at full code is a drive of 1; a response of 1 is `full_scale_v`
     volts (peak) at the analyser, and so is a drive of 1 over the cable. The attenuator at `nominal_attenuation_db` is
-    the ring's own setting. The input of the analyser has a noise of `noise_v` rms in 1 MHz, by default that of the ring's
-    readout in the bandwidth of its windows. IQ captures of the ring have its readout noise itself, that of the shot with the same number: they are what the ring answers as a device
-    with the detector `iq`, times `full_scale_v`, rounded by the ADC (`receiver.digitised`).
+    the ring's own setting. The input of the analyser has a noise of `noise_v` rms in 1 MHz, by default that of the
+    ring's readout in the bandwidth of its windows. IQ captures of the ring have its readout noise itself, that of the
+    shot with the same number: they are what the ring answers as a device with the detector `iq`, times `full_scale_v`,
+    rounded by the ADC (`receiver.digitised`).
 
     Calls wait for each other. Raises `InputError` for settings that cannot be a ring.
     """
