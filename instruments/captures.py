@@ -112,7 +112,7 @@ class ZeroSpanCapture:
     def fetch(self) -> NDArray[np.complex128]:
         """Wait for the sweep and return its magnitudes."""
         trace = _all_of(self._analyzer.fetch_trace(), self._points)
-        return (np.sqrt(2) * trace[: self._samples]).astype(np.complex128)
+        return np.asarray(np.sqrt(2) * trace[: self._samples], np.complex128)
 
 
 def capture_of(analyzer: Any, config: MagnonicRingConfig) -> Capture:

@@ -69,7 +69,8 @@ def test_a_file_that_cannot_be_read_or_is_not_toml(tmp_path: Path) -> None:
 def test_every_problem_has_its_line_with_key_value_and_what_was_expected(tmp_path: Path) -> None:
     text = (
         'timeout_s = "2"\nguard_s = 0.01\nextra = 1\n[source]\nmodel = "N5182B"\nadress = "x"\n'
-        "[limits]\npower_dbm = inf\nfrequency_hz = [6e9, 2e9]\nfield_t = [-0.1, 0.1]\nattenuation_db = [8.0]\ndrift = 0\n"
+        "[limits]\npower_dbm = inf\nfrequency_hz = [6e9, 2e9]\nfield_t = [-0.1, 0.1]\n"
+        "attenuation_db = [8.0]\ndrift = 0\n"
     )
     found = problems(tmp_path, text)
     for line in (

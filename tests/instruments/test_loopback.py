@@ -87,6 +87,6 @@ def test_a_signal_from_elsewhere_is_not_called_an_oscillation(
     wired: TriedBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wired.write(lambda text: text.replace("oscillation_dbm = -50.0", "oscillation_dbm = -120.0"))
-    with pytest.raises(DeviceFault, match=r"with RF off, limit -120 dBm .*; look for another signal on the cable"):
+    with pytest.raises(DeviceFault, match=r"with RF off, limit -120 dBm .*: look for another signal on the cable"):
         cable(wired).open()
     wired.write()
