@@ -174,7 +174,9 @@ class Rings:
             silence = np.zeros((1, ceil(_LISTEN_S / 4 / grid.symbol_s)), np.complex128)
             heard = self.signal(silence, grid, around, image=False)[0]
             turn = float(np.angle(np.vdot(heard[:-1], heard[1:]))) / (2 * np.pi)
-            self._tones[key] = Tone(float(np.sqrt(np.mean(np.abs(heard) ** 2))), turn * grid.rate_hz)
+            # A window takes the mean.
+            size = float(np.sqrt(np.mean(np.abs(heard) ** 2)) / np.sinc(turn))
+            self._tones[key] = Tone(size, turn * grid.rate_hz)
         return self._tones[key]
 
     def _kick(self, grid: Grid, around: Surroundings) -> NDArray[np.complex128]:

@@ -18,11 +18,13 @@ NOISE_BANDWIDTH = sqrt(pi / log(2)) / 2
 _READINGS = 16
 """Independent readings that the RMS detector has for a point."""
 
-_SKIRT = 4.0
+SKIRT = 4.0
 """How far from a line, in resolution bandwidths, it is seen: it is down by 190 dB there."""
 
 _FINEST = 64
 """Parts of the resolution bandwidth that lines are told apart in."""
+
+_MOST_LINES = 2**21
 
 
 class Lines(NamedTuple):
@@ -34,23 +36,26 @@ class Lines(NamedTuple):
     """(levels, lines): mean square of the voltage, in V**2."""
 
 
-def lines(record: Record, held: bool, full_scale_v: float) -> Lines:
-    """Return the lines of a record; `held`: it is constant between its samples, else they are means of a smooth one.
+def lines(record: Record, held: bool, full_scale_v: float, reach_hz: float) -> Lines:
+    """Return the lines of a record as far as `reach_hz` from the carrier, or half its sampling rate.
 
-    The lines of a period are its Fourier coefficients. A record that does not repeat itself is seen through a Hann
-    window, its power spread over lines as close as the record is long.
+    The lines of a period are its Fourier coefficients. If it is `held`, constant between its samples, they go on
+    beyond half the sampling rate; else its samples are means of a smooth signal. A record that does not repeat itself
+    is seen through a Hann window, its power spread over lines as close as the record is long.
     """
     values = record.values
     n = values.shape[1]
     if not record.repeats:
         window = 1 - np.cos(2 * np.pi * (np.arange(n) + 0.5) / n)
         values = values * window / np.sqrt(np.mean(window**2))
-    order = np.arange(n) - n // 2
-    amplitude = full_scale_v * np.abs(np.fft.fftshift(np.fft.fft(values, axis=1), axes=1)) / n
+    spacing_hz = record.rate_hz / n
+    furthest = min(_MOST_LINES, ceil(reach_hz / spacing_hz))
+    order = np.arange(-furthest, furthest + 1) if held else np.arange(n) - n // 2
+    amplitude = full_scale_v * np.abs(np.fft.fft(values, axis=1))[:, order % n] / n
     # Holding a sample multiplies a line by this, and so does taking the mean about it.
     droop = np.sinc(order / n)
-    amplitude = amplitude * droop if held else amplitude / droop
-    return Lines(order * record.rate_hz / n, amplitude**2 / 2)
+    amplitude = amplitude * np.abs(droop) if held else amplitude / droop
+    return Lines(order * spacing_hz, amplitude**2 / 2)
 
 
 def trace(found: Lines, offset_hz: NDArray[np.float64], rbw_hz: float) -> NDArray[np.float64]:
@@ -62,7 +67,7 @@ def trace(found: Lines, offset_hz: NDArray[np.float64], rbw_hz: float) -> NDArra
     count = len(found.offset_hz)
     spacing = (found.offset_hz[1] - found.offset_hz[0]) if count > 1 else rbw_hz
     # Only lines near a point are seen there.
-    reach = ceil(_SKIRT * rbw_hz / spacing)
+    reach = ceil(SKIRT * rbw_hz / spacing)
     nearest = np.round((offset_hz - found.offset_hz[0]) / spacing).astype(np.int64)
     line = nearest[:, None] + np.arange(-reach, reach + 1)
     inside = (line >= 0) & (line < count)

@@ -86,12 +86,12 @@ def steady(
 def train(pulses: Pulses, levels: NDArray[np.float64]) -> Record:
     """Return the pulses themselves, for each of some levels; constant between the samples."""
     on, off, step_s = _whole(pulses, _LONGEST_SYMBOL)
-    shape = _shape(on, off)
-    if len(shape) > _MOST_VALUES:
+    if on + off > _MOST_VALUES:
         raise InputError(
-            f"pulse period {pulses.period_s:g} s: expected {_MOST_VALUES * step_s:g} s at most at this resolution"
+            f"pulse period {pulses.period_s:g} s, width {pulses.width_s:g} s: expected {_MOST_VALUES * step_s:g} s at "
+            f"most in steps of {step_s:g} s: shorten the period"
         )
-    return Record(_levelled(levels, shape), 1 / step_s, True)
+    return Record(_levelled(levels, _shape(on, off)), 1 / step_s, True)
 
 
 def _whole(pulses: Pulses, longest: int) -> tuple[int, int, float]:

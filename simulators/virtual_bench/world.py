@@ -9,11 +9,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from simulators.virtual_bench.playing import Waveform, answer
+from simulators.virtual_bench.playing import MOST_WINDOWS, Waveform, answer
 from simulators.virtual_bench.receiver import NOISE_BAND_HZ, Capture, digitised, means, noise
 from simulators.virtual_bench.rings import Rings, Surroundings, Tone
 from simulators.virtual_bench.source_output import SourceOutput
-from simulators.virtual_bench.spectra import Lines, detected, lines, trace, zero_span
+from simulators.virtual_bench.spectra import SKIRT, Lines, detected, lines, trace, zero_span
 from simulators.virtual_bench.steady import Pulses, Record, steady, train
 from simulators.virtual_bench.waveform import cut
 
@@ -175,7 +175,8 @@ class World:
                 levels = np.zeros_like(levels)
             record = self._steady(levels, rate_hz, range_v)
             peak_v = self.full_scale_v * self.drift * float(np.abs(record.values).max(initial=0))
-            found = lines(record, self.loopback, self.full_scale_v * self.drift)
+            reach_hz = float(np.abs(bins_hz).max(initial=0)) + SKIRT * rbw_hz
+            found = lines(record, self.loopback, self.full_scale_v * self.drift, reach_hz)
             power = trace(found, bins_hz, rbw_hz)
             if self.oscillate > 0:
                 self.oscillate -= 1
@@ -269,8 +270,9 @@ class World:
         return values
 
     def _tone_of(self, around: Surroundings) -> Tone:
-        config = self.rings.config
-        return self.rings.tone(self.rings.grid(max(1, ceil(config.symbol_s * _SLOWEST_HZ - 1e-9))), around)
+        # Fast enough for any wave that the film carries.
+        windows = ceil(self.rings.config.symbol_s * _FASTEST_HZ / 2 - 1e-9)
+        return self.rings.tone(self.rings.grid(min(MOST_WINDOWS, windows)), around)
 
     def _oscillation(self, samples: int, rate_hz: float, around: Surroundings) -> NDArray[np.complex128]:
         """Self-oscillation of the ring about the carrier, in V peak (samples,)."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from labpgt.errors import InputError
+from labpgt.errors import DeviceFault, InputError
 from simulators.envelope_ring import EnvelopeRing
 from simulators.llg_ring import LLGRing
 from simulators.virtual_bench.receiver import digitised
@@ -188,15 +188,36 @@ def test_power_scaling_and_attenuator_act_where_they_are(quiet_world: World, qui
     assert np.array_equal(play(quiet_world, u)[:, :SYMBOLS], volts(open_loop))
 
 
-def test_a_source_stronger_than_full_drive_drives_the_film_harder(quiet_world: World) -> None:
+def test_a_source_stronger_than_full_drive_drives_the_film_harder() -> None:
     u = drives(2)
-    quiet_world.output.power_dbm = 2.0
-    found = play(quiet_world, u)
+    weak = {**QUIET, "drive_field_a_per_m": 1400.0}
     stronger = 10 ** (3 / 20)
-    field = EnvelopeRing(**QUIET).config.drive_field_a_per_m * stronger
-    with EnvelopeRing(**{**QUIET, "drive_field_a_per_m": field}) as ring:
+    with (
+        reset(World(settings=weak)) as world,
+        EnvelopeRing(**{**weak, "drive_field_a_per_m": 1400.0 * stronger}) as ring,
+    ):
+        world.output.power_dbm = 2.0
         expected = volts(ring.forward(quantised(u) * 10 ** (2 / 20) / stronger))
-    assert np.array_equal(found[:, :SYMBOLS], expected)
+        assert np.array_equal(play(world, u)[:, :SYMBOLS], expected)
+
+
+def test_where_the_model_runs_away_the_llg_ring_answers(
+    quiet_world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    u = drives(1, symbols=3)
+    play(quiet_world, u)
+
+    def runs_away(*_: object) -> None:
+        raise DeviceFault("not finite")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EnvelopeRing, "forward_pulses", runs_away)
+        found = play(quiet_world, u)
+    with LLGRing(**{**QUIET, "drive_field_a_per_m": 2800.0}) as llg:
+        assert np.array_equal(found[:, :3], volts(llg.forward(quantised(u))))
+    assert "not finite" in caplog.text
+    # Only for those shots.
+    assert not np.array_equal(play(quiet_world, u), found)
 
 
 def test_a_film_that_carries_no_wave_at_the_carrier_is_silent(quiet_world: World) -> None:

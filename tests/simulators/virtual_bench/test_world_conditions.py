@@ -54,13 +54,13 @@ def test_above_the_threshold_the_ring_oscillates_with_the_source_off(world: Worl
     world.attenuation_db = ABOVE_DB
     assert world.oscillating
     found = world.idle_iq(2000, 500e6, CARRIER_HZ, RANGE_V).values
-    assert np.abs(found).mean() > 10 * quiet.max()
+    assert np.abs(found).mean() > 5 * quiet.max()
     # It does so where the ring as a device says.
     threshold_hz = EnvelopeRing(**SETTINGS).settings()["threshold_hz"].value
     spectrum = np.abs(np.fft.fft(found))
     assert isinstance(threshold_hz, float)
     found_hz = CARRIER_HZ + np.fft.fftfreq(2000, 1 / 500e6)[np.argmax(spectrum)]
-    assert found_hz == pytest.approx(threshold_hz, abs=10e6)
+    assert found_hz == pytest.approx(threshold_hz, abs=5e6)
     # Silent gaps are not silent any more, and without the amplifier nothing oscillates.
     world.output.rf_on = True
     assert np.abs(silences(world)).min(axis=1).min() > 0
@@ -117,9 +117,11 @@ def test_what_is_not_a_number_comes_once(world: World) -> None:
     assert np.isnan(spoilt.imag[60:]).all()
     assert np.isfinite(spoilt[:60]).all()
     assert np.isfinite(capture(world).values).all()
-    world.nan_next = 1
-    trace = world.zero_span(10, 1e-6, CARRIER_HZ, 10e6, RANGE_V).values
-    assert np.isnan(trace).sum() == 5
+    cable = World(loopback=True)
+    cable.nan_next = 2
+    traces = [cable.zero_span(10, 1e-6, CARRIER_HZ, 10e6, RANGE_V).values]
+    traces += [cable.spectrum(10, CARRIER_HZ, 1e6, 1e5, RANGE_V).values for _ in range(2)]
+    assert [int(np.isnan(values).sum()) for values in traces] == [5, 5, 0]
 
 
 def test_threads_take_turns(world: World) -> None:
