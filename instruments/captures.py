@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 from instruments.magnonic_ring_config import MagnonicRingConfig
 
-_BARE_BANDWIDTH_HZ = 10e6
-"""Of an IQ analyser without an option for more."""
 _RATE_OVER_BANDWIDTH = 1.25
 _LONGEST_IQ = 4_000_000
 """Samples that one capture of an X series analyser holds ("IQ Analyzer Mode" reference, capture time)."""
@@ -53,16 +51,15 @@ class IqCapture:
 
     def problems(self) -> list[str]:
         """Say what the installed options cannot do."""
-        widths = self._analyzer.WIDEST
-        installed = self._analyzer.installed_options()
-        widest = max((width for option, width in widths.items() if option in installed), default=_BARE_BANDWIDTH_HZ)
+        widest = self._analyzer.widest()
         if self.rate_hz <= _RATE_OVER_BANDWIDTH * widest * (1 + 1e-9):
             return []
-        enough = [option for option, width in widths.items() if self.rate_hz <= _RATE_OVER_BANDWIDTH * width]
+        enough = [
+            option for option, width in self._analyzer.WIDEST.items() if self.rate_hz <= _RATE_OVER_BANDWIDTH * width
+        ]
         return [
             f"{self._config.windows} windows a symbol of {self._config.symbol_s:g} s need {self.rate_hz:g} samples/s "
-            f"of I and Q, an analysis bandwidth of {self.rate_hz / _RATE_OVER_BANDWIDTH:g} Hz; it has {widest:g} Hz "
-            f"(options installed: {', '.join(sorted(installed)) or 'none'}); "
+            f"of I and Q, an analysis bandwidth of {self.rate_hz / _RATE_OVER_BANDWIDTH:g} Hz; it has {widest:g} Hz; "
             + (f"one of the options {', '.join(enough)} would do, or " if enough else "")
             + "fewer n_nodes, or a longer symbol_s"
         ]
@@ -115,7 +112,7 @@ class ZeroSpanCapture:
     def fetch(self) -> NDArray[np.complex128]:
         """Wait for the sweep and return its magnitudes."""
         trace = _all_of(self._analyzer.fetch_trace(), self._points)
-        return (np.sqrt(2) * trace[: self._samples]).astype(np.complex128)
+        return np.asarray(np.sqrt(2) * trace[: self._samples], np.complex128)
 
 
 def capture_of(analyzer: Any, config: MagnonicRingConfig) -> Capture:

@@ -40,9 +40,9 @@ class Path(NamedTuple):
 class Loopback(MagnonicRing):
     """A cable as a `Reservoir`: its response to a drive is the drive, in the windows in which the pulse is on."""
 
-    Config = LoopbackConfig
+    Config: ClassVar[type[MagnonicRingConfig]] = LoopbackConfig
     name: ClassVar[str] = "loopback"
-    _has_ring: ClassVar[bool] = False
+    _advice: ClassVar[str] = "look for another signal on the cable"
 
     def measure_path(self) -> Path:
         """Find delay, phase and level of the path from one capture of a known waveform.
@@ -51,12 +51,14 @@ class Loopback(MagnonicRing):
         when nothing like the waveform is found.
         """
         with self._lock:
-            rack, use = self._opened()
+            running = self._opened()
+            use = running.use
             assert isinstance(use, EnvelopeUse)
-            with self._faults_make_safe(rack):
-                self._hold_on(rack, check_health=True)
+            self._forget_interruption()
+            with self._faults_make_safe(running):
+                self._hold_on(running, check_health=True)
                 sent, got = use.echo()
-                self._check_interruption(rack)
+                self._check_interruption(running)
         shifts = np.arange(len(got) - len(sent) + 1)
         windows = np.lib.stride_tricks.sliding_window_view(got, len(sent))
         inner = windows @ sent.conj()
