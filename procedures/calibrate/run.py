@@ -20,7 +20,7 @@ from labpgt.calibrator import Calibrator
 from labpgt.characterisation.reader import Characterisation
 from labpgt.config import Config, to_toml
 from labpgt.errors import InputError, StorageFault
-from labpgt.events import Event, RunStopped, RunWarning, ShotsTaken, Status
+from labpgt.events import SPOILED, Event, RunStopped, RunWarning, ShotsTaken, Status
 from labpgt.registry import make_device, setting_descriptions
 from procedures.characterize.run import characterize
 from procedures.train import StopRequest, run, with_device_defaults
@@ -282,7 +282,9 @@ def _run(config: Config, path: Path, found: Calibration, watcher: Watcher, stop:
 
     def watch(event: Event) -> None:
         if isinstance(event, ShotsTaken) and len(taken) < 2:
-            taken.append(event.rows)
+            good = event.rows[(event.rows["flags"] & SPOILED) == 0]
+            if len(good):
+                taken.append(good)
         if isinstance(event, RunWarning):
             found.warnings.append(event.message)
         watcher(event)
@@ -308,7 +310,10 @@ def _spread(shots: NDArray[np.void], repeats: NDArray[np.void], limits: tuple[fl
     deviation is that of each value over the samples, root mean square over the values, less the noise's part.
     """
     responses = shots["response"].astype(np.float64)
-    noise = float(np.mean((responses[: len(repeats)] - repeats["response"]) ** 2)) / 2
+    # By sample, not by place: what was taken again comes last.
+    first = dict(zip(shots["sample"].tolist(), responses, strict=True))
+    again = np.array([first[sample] for sample in repeats["sample"].tolist()])
+    noise = float(np.mean((again - repeats["response"]) ** 2)) / 2
     signal = math.sqrt(max(float(responses.var(axis=0, ddof=1).mean()) - noise, 0.0))
     drives = shots["drive"].astype(np.float64)
     return {
