@@ -3,6 +3,7 @@
 Each step opens the device anew as the step before has left its settings, and has a session file of its own.
 """
 
+import itertools
 import math
 import os
 import time
@@ -102,7 +103,10 @@ class Calibration:
 def default_folder(config: Config) -> Path:
     """Return the folder for the session files when none is given: in `sessions/`, named by time and device."""
     device = "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(config.device.name).name)
-    return Path("sessions") / f"{datetime.now():%Y%m%d-%H%M%S}-calibrate-{device}"
+    folder = Path("sessions") / f"{datetime.now():%Y%m%d-%H%M%S}-calibrate-{device}"
+    # A fast device is calibrated twice in a second.
+    others = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(place for place in itertools.chain([folder], others) if not place.exists())
 
 
 def check_places(folder: Path, out: Path | None) -> None:

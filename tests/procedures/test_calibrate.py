@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from labpgt.characterisation.reader import Characterisation
 from labpgt.config import load_config
 from labpgt.session import Session
 from procedures.calibrate.report import QUANTITIES, SETTINGS
+from procedures.calibrate.run import default_folder
 from tests.procedures.conftest import Labpgt, Outcome
 from tests.runs import configured
 
@@ -133,6 +135,23 @@ def test_a_device_without_such_settings_keeps_what_it_has(labpgt: Labpgt) -> Non
     text = labpgt("calibrate", "--device", "echo-state-ring", *SMALL).out
     for shown in ("compression_db", "memory_symbols", "set training.delta =", "not measured: threshold_gain"):
         assert shown in text
+
+
+def test_two_in_a_second_have_folders_of_their_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Stopped":
+            return cls(2030, 1, 2, 3, 4, 5)
+
+    monkeypatch.setattr("procedures.calibrate.run.datetime", Stopped)
+    names = []
+    for _ in range(3):
+        place = default_folder(configured())
+        place.mkdir(parents=True)
+        names.append(place.name)
+    first = "20300102-030405-calibrate-echo-state-ring"
+    assert names == [first, f"{first}-2", f"{first}-3"]
+    assert folder.joinpath("sessions", first).is_dir()
 
 
 def test_a_gain_that_the_attenuator_cannot_reach_is_the_nearest(labpgt: Labpgt, ring: tuple[str, ...]) -> None:
