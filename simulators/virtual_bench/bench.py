@@ -154,7 +154,7 @@ class VirtualBench:
             entry["serial"] = instrument.serial
             entry.update(_SUPPLY.get(role, {}))
             document[role] = entry
-        limits = {"power_dbm": 10.0, "frequency_hz": [2e9, 6e9], "attenuation_db": [8.0, 90.0], "field_t": [0.0, 0.2]}
+        limits = {"power_dbm": 10.0, "frequency_hz": [2e9, 6e9], "attenuation_db": [4.0, 90.0], "field_t": [0.0, 0.2]}
         document["limits"] = {**limits, "oscillation_dbm": -50.0, "drift": 0.1}
         document["wiring"] = {"full_scale_v": self.world.full_scale_v}
         if "magnet" in self.models:
