@@ -84,9 +84,9 @@ class ConsoleWatcher(Display):
                 self._warn(event.message)
             case RunPaused():
                 self.hold()
-                self._warn(f"paused, the device made safe and asked again and again: {event.reason}")
+                self._warn(paused_line(event))
             case RunContinued():
-                self._say(f"the device is well again; the run goes on after {event.paused_s:.1f} s")
+                self._say(continued_line(event))
             case RunStopped():
                 self._stop()
 
@@ -149,6 +149,16 @@ def measured_lines(values: Mapping[str, float]) -> list[str]:
             f"{values['readout_only_test_loss']:.4f}, test accuracy {values['readout_only_test_accuracy']:.1%}"
         )
     return lines
+
+
+def paused_line(event: RunPaused) -> str:
+    """Word that the run waits for its device."""
+    return f"paused, the device made safe and asked again and again: {event.reason}"
+
+
+def continued_line(event: RunContinued) -> str:
+    """Word that it waits no more."""
+    return f"the device is well again; the run goes on after {event.paused_s:.1f} s"
 
 
 def epoch_line(row: np.void) -> str:

@@ -4,10 +4,10 @@ from typing import Any
 
 from rich.console import Console
 
-from labpgt.events import Measured, Purpose, RunWarning, ShotsTaken
+from labpgt.events import Measured, Purpose, RunContinued, RunPaused, RunWarning, ShotsTaken
 from procedures.calibrate.run import RUN, STEPS, StepBegins, Suggested
 from procedures.characterize.progress import CharacterizeProgress
-from procedures.console import measured_lines
+from procedures.console import continued_line, measured_lines, paused_line
 
 _DOING = {
     "gain": "threshold and memory of the ring",
@@ -41,5 +41,9 @@ class CalibrateProgress(CharacterizeProgress):
                         self._say(line)
             case RunWarning():
                 self._warn(event.message)
+            case RunPaused():
+                self._warn(paused_line(event))
+            case RunContinued():
+                self._say(continued_line(event))
             case _:
                 super().__call__(event)

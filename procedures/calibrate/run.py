@@ -3,6 +3,7 @@
 Each step opens the device anew as the step before has left its settings, and has a session file of its own.
 """
 
+import itertools
 import math
 import os
 import time
@@ -20,7 +21,7 @@ from labpgt.calibrator import Calibrator
 from labpgt.characterisation.reader import Characterisation
 from labpgt.config import Config, to_toml
 from labpgt.errors import InputError, StorageFault
-from labpgt.events import Event, RunStopped, RunWarning, ShotsTaken, Status
+from labpgt.events import SPOILED, Event, RunStopped, RunWarning, ShotsTaken, Status
 from labpgt.registry import make_device, setting_descriptions
 from procedures.characterize.run import characterize
 from procedures.train import StopRequest, run, with_device_defaults
@@ -102,7 +103,10 @@ class Calibration:
 def default_folder(config: Config) -> Path:
     """Return the folder for the session files when none is given: in `sessions/`, named by time and device."""
     device = "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(config.device.name).name)
-    return Path("sessions") / f"{datetime.now():%Y%m%d-%H%M%S}-calibrate-{device}"
+    folder = Path("sessions") / f"{datetime.now():%Y%m%d-%H%M%S}-calibrate-{device}"
+    # A fast device is calibrated twice in a second.
+    others = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(place for place in itertools.chain([folder], others) if not place.exists())
 
 
 def check_places(folder: Path, out: Path | None) -> None:
@@ -282,7 +286,9 @@ def _run(config: Config, path: Path, found: Calibration, watcher: Watcher, stop:
 
     def watch(event: Event) -> None:
         if isinstance(event, ShotsTaken) and len(taken) < 2:
-            taken.append(event.rows)
+            good = event.rows[(event.rows["flags"] & SPOILED) == 0]
+            if len(good):
+                taken.append(good)
         if isinstance(event, RunWarning):
             found.warnings.append(event.message)
         watcher(event)
@@ -308,7 +314,10 @@ def _spread(shots: NDArray[np.void], repeats: NDArray[np.void], limits: tuple[fl
     deviation is that of each value over the samples, root mean square over the values, less the noise's part.
     """
     responses = shots["response"].astype(np.float64)
-    noise = float(np.mean((responses[: len(repeats)] - repeats["response"]) ** 2)) / 2
+    # By sample, not by place: what was taken again comes last.
+    first = dict(zip(shots["sample"].tolist(), responses, strict=True))
+    again = np.array([first[sample] for sample in repeats["sample"].tolist()])
+    noise = float(np.mean((again - repeats["response"]) ** 2)) / 2
     signal = math.sqrt(max(float(responses.var(axis=0, ddof=1).mean()) - noise, 0.0))
     drives = shots["drive"].astype(np.float64)
     return {

@@ -12,9 +12,10 @@ from pymeasure.experiment import ListParameter, Parameter, Procedure
 
 from labpgt.config import Config, DeviceConfig, load_config
 from labpgt.errors import InputError
-from labpgt.events import Status
+from labpgt.events import RunContinued, RunPaused, RunWarning, Status
 from labpgt.registry import device_class
 from labpgt.subscribers import Queued
+from procedures.console import continued_line, paused_line
 from procedures.pymeasured.parameters import TextParameter, of_section, toml_inline, toml_value
 from procedures.train import StopRequest, with_device_defaults
 
@@ -76,7 +77,18 @@ class RunProcedure(Procedure):
 
     def execute(self) -> None:
         """Run; raise what goes wrong."""
-        with Queued(self.watch) as queued:
+
+        def tell(event: Any) -> None:
+            match event:
+                case RunWarning():
+                    log.warning("labpgt: %s", event.message)
+                case RunPaused():
+                    log.warning("labpgt: %s", paused_line(event))
+                case RunContinued():
+                    log.info("labpgt: %s", continued_line(event))
+            self.watch(event)
+
+        with Queued(tell) as queued:
             self.ended = self.conduct(queued, StopRequest(lambda: STOPPED if self.should_stop() else None))
         if queued.error is not None:
             log.error("labpgt: telling pymeasure of the run ended early: %s", queued.error)

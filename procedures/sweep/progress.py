@@ -5,7 +5,8 @@ from typing import Any
 
 from rich.console import Console
 
-from labpgt.events import EpochDone, RunWarning, StepDone
+from labpgt.events import EpochDone, RunContinued, RunPaused, RunWarning, StepDone
+from procedures.console import continued_line, paused_line
 from procedures.display import Display, time_left
 from procedures.sweep.run import RunBegins, RunEnds, SweepBegins
 from procedures.sweep.share import Share
@@ -42,6 +43,10 @@ class SweepProgress(Display):
                 self._accuracy = float(event.row["test_accuracy"])
             case RunWarning():
                 self._warn(f"{self._label}: {event.message}")
+            case RunPaused():
+                self._warn(f"{self._label}: {paused_line(event)}")
+            case RunContinued():
+                self._say(f"{self._label}: {continued_line(event)}")
             case RunEnds():
                 self._say(f"{event.number}/{planned} {self._label}: {_ending(event.row)}{self._left()}")
         self._draw()

@@ -116,7 +116,7 @@ class Analyzer(Instrument):
 
     def _auto_sweep_time(self) -> float:
         """Time in which a filter of that bandwidth settles at every point, at least 1 ms."""
-        return max(1e-3, 2.5 * self.values["span"] / self.rbw_hz**2)
+        return max(1e-3, 2.5 * float(self.values["span"]) / self.rbw_hz**2)
 
     def edge(self, side: int) -> float:
         """Return the start (-1) or stop (1) frequency."""

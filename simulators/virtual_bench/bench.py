@@ -71,7 +71,7 @@ class VirtualBench:
         if not 0 <= latency_s < 60:
             raise InputError(f"latency of a reply: expected 0 to 60 s, got {latency_s:g} s")
         self.kind = kind
-        self.models = {**KINDS[kind], **(models or {})}
+        self.models: dict[str, str] = {**KINDS[kind], **(models or {})}
         for role, model in self.models.items():
             if role not in ROLES:
                 raise InputError(f"role {role!r} of {model}: expected one of {', '.join(ROLES)}.{nearest(role, ROLES)}")
@@ -170,13 +170,16 @@ class VirtualBench:
         return self._ask(do())
 
     def _prepare(self) -> None:
-        """Ask the world for one pulse, so that the first acquisition does not wait for its solver's compilation."""
-        codes = np.zeros((64, 2), np.int16)
-        codes[8:10, 0] = 1
-        carrier = self.world.output.carrier_hz
-        rest = self.world.output
-        self.world.output = SourceOutput(rf_on=True, carrier_hz=carrier, codes=codes, rate_hz=100e6)
-        self.world.capture_iq(64, 100e6, carrier, 0.3)
+        """Ask the world what it will be asked, so that the first acquisition does not wait for its solver."""
+        rest, carrier = self.world.output, self.world.output.carrier_hz
+        if self.models["analyzer"] == "N9020A":
+            codes = np.zeros((64, 2), np.int16)
+            codes[8:10, 0] = 1
+            self.world.output = SourceOutput(rf_on=True, carrier_hz=carrier, codes=codes, rate_hz=100e6)
+            self.world.capture_iq(64, 100e6, carrier, 0.3)
+        else:
+            self.world.output = SourceOutput(rf_on=True, carrier_hz=carrier)
+            self.world.spectrum(101, carrier, 1e7, 1e5, 0.3)
         self.world.output = rest
         self.world.seek(0)
 

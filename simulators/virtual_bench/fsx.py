@@ -96,7 +96,7 @@ class FSL(Analyzer):
             return np.array(found), overload
         for first, last in _alike(emissions):
             world.output = emissions[first]
-            powers = [emission.present_dbm for emission in emissions[first:last]]
+            powers = [emission.power_dbm for emission in emissions[first:last]]
             traces, over = world.spectra(powers, points, center, values["span"], rbw, range_)
             found.extend(traces)
             overload |= over

@@ -39,6 +39,8 @@ class N5182B(Source):
     def __init__(self, serial: str, setup: Setup, model: str) -> None:
         self.codes: dict[str, NDArray[np.int16]] = {}
         self.markers: dict[str, NDArray[np.uint8]] = {}
+        self._shots: dict[str, NDArray[np.intp]] = {}
+        """Samples at which marker 2 rises, of the waveforms that have markers."""
         self.played = 0
         """Waveforms that triggers have started."""
         super().__init__(serial, setup, model)
@@ -100,13 +102,14 @@ class N5182B(Source):
             if name in self.codes and len(markers) != len(self.codes[name]):
                 raise ScpiError(-221, f"{len(markers)} markers for {len(self.codes[name])} samples")
             self.markers[name] = markers
+            self._shots[name] = np.flatnonzero(np.diff((markers >> 1) & 1, prepend=0) == 1)
         else:
             if len(data) % 4 or len(data) < 4 * SHORTEST:
                 raise ScpiError(-161, f"a waveform has at least {SHORTEST} samples of 4 bytes, got {len(data)} bytes")
             if len(data) // 4 + sum(len(c) for n, c in self.codes.items() if n != name) > MEMORY:
                 raise ScpiError(-223, "baseband memory is full")
             self.codes[name] = np.frombuffer(data, dtype=">i2").astype(np.int16).reshape(-1, 2)
-            self.markers.pop(name, None)
+            self._unmark(name)
         self.changed("")
 
     def _read_back(self, call: Call) -> bytes:
@@ -128,9 +131,13 @@ class N5182B(Source):
             raise ScpiError(-221, f"{self.values['waveform']} is being played")
         for name in names:
             del self.codes[name]
-            self.markers.pop(name, None)
+            self._unmark(name)
         if self.values["waveform"] in names:
             self.assign("waveform", "")
+
+    def _unmark(self, name: str) -> None:
+        self.markers.pop(name, None)
+        self._shots.pop(name, None)
 
     def _catalogue(self, call: Call) -> str:
         folder = call.only(0, 1)[0] if call.arguments else "WFM1:"
@@ -150,13 +157,12 @@ class N5182B(Source):
         if not self.values["arb"] or not output.modulation_on:
             return output
         name = self.values["waveform"]
-        second = (self._markers(name) >> 1) & 1
         return replace(
             output,
             codes=self.codes[name],
             rate_hz=self.values["rate_hz"],
             scaling=self.values["scaling"] / 100,
-            marks=np.flatnonzero(np.diff(second, prepend=0) == 1),
+            marks=self._shots.get(name),
         )
 
     def emission(self) -> SourceOutput:
@@ -169,5 +175,6 @@ class N5182B(Source):
         if not self.values["arb"] or self.values["trigger_source"] != "BUS" or self.values["trigger_type"] == "CONT":
             raise ScpiError(-211)
         self.played += 1
-        if self._markers(self.values["waveform"])[0] & 1:
+        markers = self.markers.get(self.values["waveform"])
+        if markers is not None and markers[0] & 1:
             self.setup.wire.pulse(self.output(), asyncio.get_running_loop().time())

@@ -171,7 +171,7 @@ def parse(message: bytes) -> Iterator[Unit]:
         header, at = found.group().decode("latin-1"), found.end()
         arguments: list[Argument] = []
         at = _space(message, at)
-        if not header and at < len(message) and message[at] != 0x3B:
+        if header == "?" or (not header and at < len(message) and message[at] != 0x3B):
             raise ScpiError(-102, _shown(message[at:]))
         while at < len(message) and message[at] != 0x3B:
             argument, at = _argument(message, at)

@@ -1,4 +1,4 @@
-"""What a microwave source puts out: carrier, waveform, power list, pulses."""
+"""What a microwave source puts out: carrier, waveform, pulses."""
 
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ class SourceOutput:
     modulation_on: bool = True
     carrier_hz: float = 3.2e9
     power_dbm: float = -110.0
+    """Of a list sweep, that of the point that is out now."""
     codes: NDArray[np.int16] | None = None
     """(samples, 2): waveform that a trigger plays once; None: the carrier alone."""
     marks: NDArray[np.intp] | None = None
@@ -22,20 +23,9 @@ class SourceOutput:
     """Samples a second of the waveform."""
     scaling: float = 1.0
     """Factor on the waveform."""
-    list_dbm: NDArray[np.float64] | None = None
-    """Power list, one point a trigger."""
-    list_point: int | None = None
-    """Point of the list that is out now; None: `power_dbm`."""
     pulse_period_s: float = 0.0
     pulse_width_s: float = 0.0
     """Pulses of the carrier; a width of 0: no pulse modulation."""
-
-    @property
-    def present_dbm(self) -> float:
-        """Power that is out now, in dBm."""
-        if self.list_dbm is None or self.list_point is None:
-            return self.power_dbm
-        return float(self.list_dbm[self.list_point])
 
     @property
     def plays(self) -> bool:

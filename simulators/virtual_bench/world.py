@@ -47,9 +47,10 @@ class World:
     `ring` and `settings` name the ring as for a device of that name; `symbol_s` is 40 ns unless given, and the detector
     is what is asked for. A power of `reference_dbm` at full code is a drive of 1; a response of 1 is `full_scale_v`
     volts (peak) at the analyser, and so is a drive of 1 over the cable. The attenuator at `nominal_attenuation_db` is
-    the ring's own setting. The input of the analyser has a noise of `noise_v` rms in 1 MHz, by default that of the ring's
-    readout in the bandwidth of its windows. IQ captures of the ring have its readout noise itself, that of the shot with the same number: they are what the ring answers as a device
-    with the detector `iq`, times `full_scale_v`, rounded by the ADC (`receiver.digitised`).
+    the ring's own setting. The input of the analyser has a noise of `noise_v` rms in 1 MHz, by default that of the
+    ring's readout in the bandwidth of its windows. IQ captures of the ring have its readout noise itself, that of the
+    shot with the same number: they are what the ring answers as a device with the detector `iq`, times `full_scale_v`,
+    rounded by the ADC (`receiver.digitised`).
 
     Calls wait for each other. Raises `InputError` for settings that cannot be a ring.
     """
@@ -154,7 +155,7 @@ class World:
         The points are from one end of the span to the other; the detector takes the mean power. A waveform that waits
         for its trigger puts out nothing.
         """
-        found = self.spectra([self.output.present_dbm], points, center_hz, span_hz, rbw_hz, range_v)
+        found = self.spectra([self.output.power_dbm], points, center_hz, span_hz, rbw_hz, range_v)
         return Capture(found.values[0], found.overload)
 
     def spectra(
@@ -236,7 +237,7 @@ class World:
         """Response (samples,) to the waveform, as a share of full scale."""
         out = self.output
         assert out.codes is not None
-        factor = out.scaling * float(self._drive(out.present_dbm))
+        factor = out.scaling * float(self._drive(out.power_dbm))
         if self.loopback:
             shots = cut(out.codes, out.marks, inf)
             self._shot += len(shots.starts)
@@ -255,7 +256,7 @@ class World:
 
     def _going_on(self, samples: int, rate_hz: float, range_v: float) -> NDArray[np.complex128]:
         """Response (samples,) to a source that plays no waveform, as a share of full scale."""
-        levels = np.array([self._drive(self.output.present_dbm)])
+        levels = np.array([self._drive(self.output.power_dbm)])
         record = self._steady(levels, rate_hz, range_v, samples / rate_hz)
         count = ceil(samples / rate_hz * record.rate_hz)
         return means(np.resize(record.values[0], count), record.rate_hz, samples, rate_hz)

@@ -103,4 +103,5 @@ def test_driver_overhead(shots: int, tmp_path: Path, monkeypatch: pytest.MonkeyP
                 ring.forward(drives)
             best = min(best, (time.perf_counter() - began) / repeats)
         replies = (source.replies + analyzer.replies - asked) / (5 * repeats)
-    print(f"\n{shots:5d} shots of 30 symbols, 4 nodes: {1e6 * best / shots:8.1f} µs a shot, {replies:.0f} replies a capture")
+    us = 1e6 * best / shots
+    print(f"\n{shots:5d} shots of 30 symbols, 4 nodes: {us:8.1f} µs a shot, {replies:.0f} replies a capture")

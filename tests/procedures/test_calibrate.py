@@ -1,15 +1,19 @@
 """`labpgt calibrate`: what it measures of rings known on paper, what it sets, what it writes, and how it ends."""
 
 import math
+import re
 import sys
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
 
+from labpgt import pause
 from labpgt.characterisation.reader import Characterisation
 from labpgt.config import load_config
 from labpgt.session import Session
 from procedures.calibrate.report import QUANTITIES, SETTINGS
+from procedures.calibrate.run import default_folder
 from tests.procedures.conftest import Labpgt, Outcome
 from tests.runs import configured
 
@@ -133,6 +137,23 @@ def test_a_device_without_such_settings_keeps_what_it_has(labpgt: Labpgt) -> Non
         assert shown in text
 
 
+def test_two_in_a_second_have_folders_of_their_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Stopped":
+            return cls(2030, 1, 2, 3, 4, 5)
+
+    monkeypatch.setattr("procedures.calibrate.run.datetime", Stopped)
+    names = []
+    for _ in range(3):
+        place = default_folder(configured())
+        place.mkdir(parents=True)
+        names.append(place.name)
+    first = "20300102-030405-calibrate-echo-state-ring"
+    assert names == [first, f"{first}-2", f"{first}-3"]
+    assert folder.joinpath("sessions", first).is_dir()
+
+
 def test_a_gain_that_the_attenuator_cannot_reach_is_the_nearest(labpgt: Labpgt, ring: tuple[str, ...]) -> None:
     report = labpgt("calibrate", *ring, "--gain-share", "0.01", "--json").json
     assert report["suggestions"]["device.attenuation_db"] == 40.0
@@ -235,6 +256,40 @@ def test_a_configuration_that_cannot_be_written_is_a_storage_fault(
     assert done.code == 5
     assert "a.toml: writing the configuration failed: No space left on device" in done.err
     assert not Path("a.toml").exists()
+
+
+SPOILING = """
+from labpgt.events import Flag
+from simulators.echo_state import EchoStateRing
+from tests.faults import Ill
+
+
+class Spoiling(Ill):
+    def __init__(self, spoilt=True, **settings):
+        spoils = {0: {3: Flag.OVERLOAD}, 1: {0: Flag.OSCILLATION}} if spoilt else {}
+        super().__init__(EchoStateRing(n_nodes=5, ring_nodes=5), flags_at=spoils, fails_at=[4] if spoilt else [])
+"""
+
+
+def test_spoiled_shots_are_taken_again_and_an_ill_device_is_waited_for(
+    labpgt: Labpgt, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "spoiling.py").write_text(SPOILING)
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    monkeypatch.delitem(sys.modules, "spoiling", raising=False)
+    monkeypatch.setattr(pause, "FIRST_WAIT_S", 1e-3)
+    small.write_text(re.sub(r"(?ms)^\[device\].*?^\[", '[device]\nname = "spoiling:Spoiling"\n[', small.read_text()))
+    undisturbed = labpgt("calibrate", small, "--quick", "--set", "device.spoilt=false", "--json").json
+    # So that the calls that are counted are those of the last step.
+    monkeypatch.setattr("procedures.calibrate.run.MEASURES", {"gain": (), "ring": ()})
+    done = labpgt("calibrate", small, "--quick", "--json")
+    assert done.code == 0, done.err
+    report = done.json
+    for name in ("drive_deviation", "response_deviation", "noise_to_signal", "response_scale", "delta"):
+        assert report[name] == pytest.approx(undisturbed[name], rel=1e-9)
+    assert "paused" in done.err
+    assert "the device is well again" in done.err
 
 
 def test_the_small_configuration_of_the_tests_can_be_calibrated(labpgt: Labpgt, small: Path) -> None:

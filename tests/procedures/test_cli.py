@@ -182,7 +182,9 @@ def test_wrong_usage_has_code_2(arguments: list[str], message: str, labpgt: Labp
         (["show"], ["FILE.h5", "--json"]),
         (["watch"], ["FILE.h5", "--interval", "--no-wait", "--follow-resume", "-F", "--json", "Exit codes"]),
         (["replay"], ["FILE.h5", "--verify", "--allow", "--json"]),
-        (["doctor"], ["--json"]),
+        (["doctor"], ["--bench", "--json", "Exit codes"]),
+        (["calibrate"], ["CONFIG.toml", "--gain-share", "--quick", "--out", "--sessions", "--json", "Exit codes"]),
+        (["sweep"], ["CONFIG.toml", "--over", "--seeds", "--set", "--out", "--json"]),
     ],
 )
 def test_help_names_every_option(

@@ -118,12 +118,13 @@ def stop_at(count: int) -> Callable[[Worker, dict[str, Any]], None]:
 
 def slow(config: Config, **settings: Any) -> Config:
     """The configuration of a device that takes its time, as a Worker's watcher is told of a step a moment later."""
-    return config.model_copy(update={"device": type(config.device)(name="bench:Bench", pause_s=1e-3, **settings)})
+    device = type(config.device)(name="bench:Bench", **{"pause_s": 1e-3, **settings})
+    return config.model_copy(update={"device": device})
 
 
 @pytest.mark.usefixtures("bench")
 def test_a_run_that_is_aborted_is_so_in_its_file_and_can_go_on(labpgt: Labpgt, tmp_path: Path) -> None:
-    config = slow(configured(), log=str(tmp_path / "log"))
+    config = slow(configured(), log=str(tmp_path / "log"), pause_s=3e-3)
     worked = work(TrainProcedure.of(config), tmp_path / "run.h5", stop_at(3))
     assert worked.statuses == [Procedure.RUNNING, Procedure.ABORTED]
     assert worked.progress[-1] < 100
@@ -242,7 +243,7 @@ def test_an_unknown_measure_is_failed_before_the_device_is_opened(tmp_path: Path
 
 @pytest.mark.usefixtures("bench")
 def test_a_characterisation_can_be_aborted(tmp_path: Path) -> None:
-    procedure = CharacterizeProcedure.of(slow(configured(), log=str(tmp_path / "log")), quick=True)
+    procedure = CharacterizeProcedure.of(slow(configured(), log=str(tmp_path / "log"), pause_s=5e-3), quick=True)
     assert work(procedure, tmp_path / "a.h5", stop_at(1)).statuses[-1] == Procedure.ABORTED
     with Characterisation(tmp_path / "a.h5") as recorded:
         assert (recorded.status, recorded.reason) == (Status.ABORTED, STOPPED)

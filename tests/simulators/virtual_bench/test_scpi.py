@@ -65,6 +65,7 @@ def test_commands_and_parameters() -> None:
         (b"A (@1", -171),
         (b"A 'x' 1", -103),
         (b"'x'", -102),
+        (b"?", -102),
     ],
 )
 def test_what_cannot_be_understood(message: bytes, error: int) -> None:

@@ -107,9 +107,8 @@ def test_spectra_of_a_list_are_those_of_each_power(cable: World) -> None:
     found = cable.spectra(powers, 101, CARRIER_HZ, 10e6, 1e6, RANGE_V)
     assert not found.overload
     assert found.values.max(axis=1) == pytest.approx(RMS_V * 10 ** (powers / 20))
-    cable.output.list_dbm = powers
-    for point, values in enumerate(found.values):
-        cable.output.list_point = point
+    for power_dbm, values in zip(powers, found.values, strict=True):
+        cable.output.power_dbm = power_dbm
         assert np.array_equal(cable.spectrum(101, CARRIER_HZ, 10e6, 1e6, RANGE_V).values, values)
     assert cable.spectra([3.0, 7.0], 11, CARRIER_HZ, 10e6, 1e6, RANGE_V).overload
 
