@@ -46,6 +46,8 @@ class SupplyEntry(Entry):
     """Output voltage while the ring is in use, V; for a magnet the voltage that the current may need at most."""
     current_a: float = Field(ge=0, le=30)
     """Current limit, A; for a magnet the current that makes the field."""
+    settle_s: float = Field(default=0.0, ge=0, le=600)
+    """Time from switching it on until it is what it shall be, s."""
 
 
 class Limits(_Table):

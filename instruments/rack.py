@@ -5,21 +5,19 @@ a later question. What has to be done to a lost instrument is done over a fresh 
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from instruments.bench import Bench
+from instruments.bench import Bench, SupplyEntry
 from instruments.connect import close, connect, connect_all, lost, visa_errors
 from instruments.guard import Guard
-from instruments.safety import force_off, make_all_safe
+from instruments.safety import GUARDED, force_off, make_all_safe
 from instruments.scpi import Identity
 from labpgt.errors import DeviceFault
 
 log = logging.getLogger(__name__)
-
-_SAFE_ROLES = ("source", "attenuator", "amplifier")
-"""In this order: without RF first, then without gain."""
 
 
 class Rack:
@@ -108,13 +106,19 @@ class Rack:
 
     def gain_up(self, attenuation_db: float) -> None:
         """Make the ring what it is while in use: magnet and amplifier supplied, attenuator set."""
+        wait_s = 0.0
         for role in ("magnet", "amplifier"):
-            if role in self.drivers:
-                entry, supply = self.bench.entries()[role], self.drivers[role]
-                with self.talking(role, "switching it on"), supply.group("switching it on"):
-                    supply.voltage_v = entry.voltage_v  # type: ignore[attr-defined]
-                    supply.current_a = entry.current_a  # type: ignore[attr-defined]
-                    supply.output_enabled = True
+            entry = self.bench.entries().get(role)
+            if isinstance(entry, SupplyEntry):
+                supply = self.drivers[role]
+                with self.talking(role, "switching it on"):
+                    if not supply.output_enabled:
+                        wait_s = max(wait_s, entry.settle_s)
+                    with supply.group("switching it on"):
+                        supply.voltage_v = entry.voltage_v
+                        supply.current_a = entry.current_a
+                        supply.output_enabled = True
+        time.sleep(wait_s)
         self.set_attenuation(attenuation_db)
 
     def set_attenuation(self, attenuation_db: float) -> None:
@@ -139,7 +143,7 @@ class Rack:
     def make_safe(self) -> list[str]:
         """RF off, then gain down, each on its own and each verified; return a line for each that failed."""
         return make_all_safe(
-            [(f"{role}: making it safe", self._step(role)) for role in _SAFE_ROLES if role in self.drivers]
+            [(f"{role}: making it safe", self._step(role)) for role in GUARDED if role in self.drivers]
         )
 
     def _step(self, role: str) -> Callable[[], None]:
@@ -175,12 +179,15 @@ class Rack:
 
     def close(self) -> list[str]:
         """Make safe, magnet off, guard away, connections closed; return a line for each thing that failed."""
-        problems = self.make_safe()
-        if "magnet" in self.drivers and "magnet" not in self.lost:
-            problems += make_all_safe([("magnet: switching it off", lambda: self._safe("magnet"))])
-        if self._guard is not None:
-            problems += self._guard.stop()
-        for driver in self.drivers.values():
-            close(driver)
-        self.drivers, self.lost = {}, set()
+        problems: list[str] = []
+        try:
+            problems += self.make_safe()
+            if "magnet" in self.drivers and "magnet" not in self.lost:
+                problems += make_all_safe([("magnet: switching it off", lambda: self._safe("magnet"))])
+        finally:
+            if self._guard is not None:
+                problems += self._guard.stop()
+            for driver in self.drivers.values():
+                close(driver)
+            self.drivers, self.lost = {}, set()
         return problems

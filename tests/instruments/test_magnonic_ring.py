@@ -211,6 +211,21 @@ def test_clipped_samples_flag_their_shots_alone(bench: TriedBench) -> None:
         assert ring.flags().tolist() == [0, 0, 0, 0, Flag.OVERLOAD, 0]
 
 
+def test_the_magnet_is_on_while_the_ring_is_in_use(tmp_path: Path) -> None:
+    tried = TriedBench(tmp_path, "loopback", models={"magnet": "HMP4040"})
+    tried.open()
+    with tried.virtual:
+        with Loopback(False, bench=str(tried.path)) as device:
+            assert tried.virtual.world.bias_t == pytest.approx(0.05)
+            assert device.settings()["magnet_current_a"].value == 1.0
+            device.make_safe()
+            assert tried.virtual.world.bias_t == pytest.approx(0.05), "a field harms nobody"
+        assert not tried.virtual.instruments["magnet"].output_on
+        tried.write(lambda text: text.replace("field_t = [0.0, 0.2]", "field_t = [0.0, 0.02]"))
+        with pytest.raises(DeviceFault, match=r"magnet\.current_a = 1: makes a field of 0\.05 T, outside"):
+            Loopback(False, bench=str(tried.path)).open()
+
+
 def test_zero_span_reads_the_envelope_too(tmp_path: Path) -> None:
     tried = TriedBench(tmp_path, "loopback", models={"analyzer": "FSV-7"})
     tried.open()

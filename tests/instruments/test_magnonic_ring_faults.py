@@ -22,7 +22,7 @@ KINDS = {
     **dict.fromkeys(
         ("missing", "truncated", "garbage", "late", "identity", "nan", "overload", "oscillate", "drift"), 1
     ),
-    **dict.fromkeys(("drop", "drop-after", "unplugged", "hang", "error"), 3),
+    **dict.fromkeys(("drop", "drop-after", "unplugged", "hang", "error"), 2),
 }
 """Kinds of faults, with how many moments of a request each is tried at."""
 
@@ -60,8 +60,8 @@ def test_no_fault_makes_a_wrong_shot_pass_for_a_good_one(hasty: TriedBench, kind
         good = ring.forward(DRIVES)
         assert not ring.flags().any()
         for role in hasty.virtual.models:
-            if kind == "overload" and role != "analyzer":
-                continue
+            if kind in ("overload", "oscillate", "drift") and role != "analyzer":
+                continue  # what strikes the signal strikes it once
             for moment in range(KINDS[kind] if role in ("source", "analyzer") else 1):
                 fault = faults.add(role, kind, after=7 * moment, seconds=0.3)
                 failed: DeviceFault | None = None

@@ -1,7 +1,7 @@
 """What every reservoir must do, asked of each implementation; and the physics of the tanh ring."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from instruments.loopback import Loopback
+from instruments.magnonic_ring import MagnonicRing
 from labpgt.device import Device, Differentiable, Reservoir, Seekable, Setting
 from labpgt.errors import DeviceFault, InputError
 from labpgt.replay import RecordingEnded, ReplayMismatch, ReplayReservoir
@@ -17,6 +19,7 @@ from simulators.echo_state import EchoStateRing
 from simulators.envelope_ring import EnvelopeRing
 from simulators.llg_ring import LLGRing
 from tests.faults import Faulty
+from tests.instruments.benches import TriedBench
 from tests.runs import configured, record
 
 SHOTS = 5
@@ -35,7 +38,29 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["llg-ring", "envelope-ring", "echo-state-ring", "noisy-echo-state-ring", "replay", "faulty"])
+@pytest.fixture(scope="module")
+def benches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Path]]:
+    """Files of virtual benches, with a ring and with a cable."""
+    envelope = TriedBench(tmp_path_factory.mktemp("envelope"))
+    loopback = TriedBench(tmp_path_factory.mktemp("loopback"), "loopback")
+    envelope.open()
+    loopback.open()
+    with envelope.virtual, loopback.virtual:
+        yield {"envelope": envelope.path, "loopback": loopback.path}
+
+
+def rewind(device: Reservoir) -> None:
+    """Have the next shot be number 0, where noise depends on the number."""
+    if isinstance(device, Seekable):
+        device.seek(0)
+
+
+@pytest.fixture(
+    params=[
+        *("llg-ring", "envelope-ring", "echo-state-ring", "noisy-echo-state-ring", "replay", "faulty"),
+        *("magnonic-ring", "loopback"),
+    ]
+)
 def case(request: pytest.FixtureRequest) -> Case:
     signed = np.random.default_rng(0).uniform(-1, 1, (SHOTS, 3))
     match request.param:
@@ -47,6 +72,12 @@ def case(request: pytest.FixtureRequest) -> Case:
             return Case(lambda: EchoStateRing(n_nodes=4, ring_nodes=6), signed)
         case "noisy-echo-state-ring":
             return Case(lambda: EchoStateRing(n_nodes=4, ring_nodes=6, noise=0.1), signed)
+        case "magnonic-ring":
+            path = request.getfixturevalue("benches")["envelope"]
+            return Case(lambda: MagnonicRing(False, bench=str(path)), np.abs(signed))
+        case "loopback":
+            path = request.getfixturevalue("benches")["loopback"]
+            return Case(lambda: Loopback(False, bench=str(path), encoding="phase", duty=1.0), signed)
         case "faulty":
             return Case(lambda: Faulty(EchoStateRing(n_nodes=4, noise=0.1)), signed)
     path = request.getfixturevalue("session")
@@ -58,7 +89,6 @@ def test_is_a_reservoir(case: Case) -> None:
     device = case.make()
     assert isinstance(device, Device)
     assert isinstance(device, Reservoir)
-    assert isinstance(device, Seekable)
     assert device.name
     assert device.n_nodes >= 1
     assert device.max_symbols >= case.drives.shape[1]
@@ -91,9 +121,9 @@ def test_does_not_change_what_it_was_given(case: Case) -> None:
 def test_batch_is_shot_by_shot_bit_for_bit(case: Case) -> None:
     with case.make() as device:
         together = device.forward(case.drives)
-        device.seek(0)
+        rewind(device)
         one_by_one = np.concatenate([device.forward(drive[np.newaxis]) for drive in case.drives])
-        device.seek(0)
+        rewind(device)
         split = np.concatenate([device.forward(case.drives[:2]), device.forward(case.drives[2:])])
     assert np.array_equal(together, one_by_one)
     assert np.array_equal(together, split)
@@ -101,6 +131,8 @@ def test_batch_is_shot_by_shot_bit_for_bit(case: Case) -> None:
 
 def test_seek_repeats_a_shot_in_any_order(case: Case) -> None:
     with case.make() as device:
+        if not isinstance(device, Seekable):
+            pytest.skip("its noise is that of the real world")
         together = device.forward(case.drives)
         for shot in (3, 0, 4, 3):
             device.seek(shot)
@@ -119,7 +151,7 @@ def test_opens_closes_and_makes_safe_in_any_order(case: Case, order: str) -> Non
     for call in order.split():
         getattr(device, call)()
     device.open()
-    device.seek(0)
+    rewind(device)
     after = device.forward(case.drives)
     device.make_safe()
     device.close()
@@ -131,7 +163,7 @@ def test_answers_again_after_make_safe(case: Case) -> None:
     with case.make() as device:
         before = device.forward(case.drives)
         device.make_safe()
-        device.seek(0)
+        rewind(device)
         assert np.array_equal(device.forward(case.drives), before)
 
 
@@ -139,7 +171,7 @@ def test_a_closed_device_refuses_shots_and_says_what_to_do(case: Case) -> None:
     device = case.make()
     with device:
         device.forward(case.drives)
-    device.seek(0)
+    rewind(device)
     with pytest.raises(DeviceFault, match=r"closed device; call open\(\) first"):
         device.forward(case.drives)
 
@@ -148,7 +180,7 @@ def test_leaving_by_an_exception_closes(case: Case) -> None:
     device = case.make()
     with pytest.raises(ValueError, match="expected drives of shape"), device:
         device.forward(np.zeros(3))
-    device.seek(0)
+    rewind(device)
     with pytest.raises(DeviceFault, match="closed device"):
         device.forward(case.drives)
 
@@ -164,7 +196,7 @@ def test_a_drive_outside_the_limits_is_refused_by_shot_and_symbol(case: Case, va
             device.forward(drives)
         assert f"{low:g} to {high:g}" in str(caught.value)
         assert device.name in str(caught.value)
-        device.seek(0)
+        rewind(device)
         assert np.isfinite(device.forward(case.drives)).all(), "it goes on after a refusal"
 
 
