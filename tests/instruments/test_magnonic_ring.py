@@ -101,7 +101,7 @@ def test_shots_of_other_attenuations_and_carriers(bench: TriedBench) -> None:
     drives = some_drives(6)
     attenuation = np.array([20.0, 26.5, 20.0, 17.25, 26.5, 20.0])
     with bench.ring() as ring:
-        assert ring.tunable == {"attenuation_db": (8.0, 90.0), "carrier_hz": (2e9, 6e9)}
+        assert ring.tunable == {"attenuation_db": (4.0, 90.0), "carrier_hz": (2e9, 6e9)}
         before = ring.forward(drives)
         tuned = ring.forward_tuned(drives, {"attenuation_db": attenuation})
         assert np.array_equal(tuned, expected(drives, tuning={"attenuation_db": attenuation - 20.0}, gain=0.2))
@@ -146,7 +146,7 @@ def test_a_wrong_drive_is_refused_before_anything_is_sent(bench: TriedBench) -> 
 
 def test_every_bad_input_is_told_at_once_and_before_rf(bench: TriedBench) -> None:
     bench.write(lambda text: text.replace('"N9020A"', '"FSV-7"').replace('serial = "VB000003"', 'serial = "X1"'))
-    wrong = bench.ring(power_dbm=20, carrier_hz=7e9, attenuation_db=5)
+    wrong = bench.ring(power_dbm=20, carrier_hz=7e9, attenuation_db=3)
     with pytest.raises(DeviceFault) as caught:
         wrong.open()
     lines = str(caught.value).splitlines()
@@ -156,7 +156,7 @@ def test_every_bad_input_is_told_at_once_and_before_rf(bench: TriedBench) -> Non
         (
             r"power_dbm = 20: the bench's limit is 10 dBm",
             r"carrier_hz = 7000000000: the bench's limits are 2000000000 to 6000000000 Hz",
-            r"attenuation_db = 5: the bench's limits are 8 to 90 dB",
+            r"attenuation_db = 3: the bench's limits are 4 to 90 dB",
             "expected a FSV-7, found a Agilent Technologies N9020A",
             "expected the RCDAT-6000-90 with serial number X1",
         ),

@@ -48,6 +48,7 @@ def test_breast_cancer_over_visa_is_the_run_on_the_ring_itself(bench: VirtualBen
     assert over_visa.parameters_sha256 == directly.parameters_sha256
     assert over_visa.status is Status.SUCCESS
     assert not rf_on(bench)
+    assert [what for what in HEARD if what[0] == "source" and b":OUTP ON" in what[2]], "there was something to turn off"
     with Session(tmp_path / "visa.h5") as visa, Session(tmp_path / "direct.h5") as direct:
         assert np.array_equal(visa.shots()["response"], direct.shots()["response"])
         assert visa.shots()["flags"].max() == 0
@@ -125,7 +126,7 @@ def test_what_is_wrong_is_found_before_rf_is_on(
     assert done.code == 3, done.err
     assert re.search(message, done.err), done.err
     assert not rf_on(bench)
-    assert not [what for what in HEARD if what[0] == "source" and b"OUTP 1" in what[2]], "not for a moment"
+    assert not [what for what in HEARD if what[0] == "source" and b":OUTP ON" in what[2]], "not for a moment"
     assert not (folder / "run.h5").exists()
 
 
