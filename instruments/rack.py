@@ -153,7 +153,7 @@ class Rack:
                     self._safe(role)
                     return
                 except Exception as error:
-                    log.warning("%s; trying again over a new connection", error)
+                    log.info("%s; trying again over a new connection", error)
                     self.lost.add(role)
             self.force_safe(role)
 

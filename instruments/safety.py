@@ -9,7 +9,6 @@ Commands from "Keysight Signal Generators SCPI Command Reference" (E8251-90356; 
 and "Rohde & Schwarz HMP Series SCPI Programmer's Manual".
 """
 
-import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,8 +17,6 @@ from types import MappingProxyType
 from instruments.bench import Bench, Entry, SupplyEntry
 from instruments.guard_process import Target, make_safe
 from labpgt.errors import DeviceFault
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -142,8 +139,8 @@ def safe_targets(bench: Bench) -> list[Target]:
 def make_all_safe(steps: Sequence[tuple[str, Callable[[], None]]]) -> list[str]:
     """Take every step, whatever happens to the others, in the order given (RF first).
 
-    A step is what it is for ("source: RF off") and what does it. Returns a line for each step that failed, and logs
-    it; only what is not an `Exception` (Ctrl-C) is raised, after the last step.
+    A step is what it is for ("source: RF off") and what does it. Returns a line for each step that failed;
+    only what is not an `Exception` (Ctrl-C) is raised, after the last step.
     """
     failed: list[str] = []
     interrupted: BaseException | None = None
@@ -152,7 +149,6 @@ def make_all_safe(steps: Sequence[tuple[str, Callable[[], None]]]) -> list[str]:
             step()
         except Exception as error:
             failed.append(f"{doing} failed: {error or type(error).__name__}")
-            log.error("%s failed", doing, exc_info=error)
         except BaseException as error:
             # A second Ctrl-C must not leave the rest of the bench on. The step itself may have got through or not.
             interrupted = error

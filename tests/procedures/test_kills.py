@@ -17,7 +17,7 @@ def wholes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reference]:
     return {name: reference(start_forked, folder / name, name, EPOCHS) for name in ESTIMATORS}
 
 
-@pytest.mark.parametrize("attempt", range(3))
+@pytest.mark.parametrize("attempt", range(2))
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     estimator: str, attempt: int, wholes: dict[str, Reference], tmp_path: Path
