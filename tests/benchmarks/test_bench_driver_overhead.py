@@ -1,9 +1,11 @@
 """Time a shot costs in the code of drivers and ring alone: every instrument answers at once, from memory."""
 
+import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -14,6 +16,10 @@ from instruments.bench import Bench
 from instruments.keysight_n5182b import KeysightN5182B
 from instruments.keysight_n9020a import KeysightN9020A
 from instruments.magnonic_ring import MagnonicRing
+from labpgt.events import ShotsTaken
+from labpgt.session import SessionWriter
+from labpgt.shots import ShotTaker
+from tests.sessions import STARTED
 
 pytestmark = pytest.mark.benchmark
 
@@ -24,7 +30,10 @@ address = "here"
 [analyzer]
 model = "N9020A"
 address = "there"
+[limits]
+oscillation_dbm = 30.0  # every sample of these captures is the same, also where it should be quiet
 """
+SYMBOLS, NODES = 8, 4
 _NO_ERROR = b'+0,"No error"\n'
 
 
@@ -80,8 +89,42 @@ class Instant(Adapter):
         pass
 
 
-@pytest.mark.parametrize("shots", [1, 10, 100, 1000])
-def test_driver_overhead(shots: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Overhead(NamedTuple):
+    driver_us: float
+    """A shot, in drivers and ring."""
+    run_us: float
+    """A shot, with what a run adds to each request: rounding, checking, numbering, and the session file."""
+    replies: float
+    """Of a capture."""
+
+
+def overhead(ring: MagnonicRing, replies: Callable[[], int], writer: SessionWriter, shots: int) -> Overhead:
+    taker = ShotTaker(ring, SYMBOLS)
+    drives = np.random.default_rng(0).uniform(0, 1, (shots, SYMBOLS))
+    samples = np.arange(shots)
+
+    def request() -> None:
+        rows = taker.take(drives, samples)
+        rows["loss"] = 0.0
+        writer(ShotsTaken(rows))
+
+    def best_us(work: Callable[[], object]) -> float:
+        work()
+        repeats, best = max(5, 400 // shots), np.inf
+        for _ in range(5):
+            began = time.perf_counter()
+            for _ in range(repeats):
+                work()
+            best = min(best, time.perf_counter() - began)
+        return 1e6 * float(best) / (repeats * shots)
+
+    before = replies()
+    ring.forward(drives)
+    asked = replies() - before
+    return Overhead(best_us(lambda: ring.forward(drives)), best_us(request), asked)
+
+
+def test_driver_overhead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bench.toml"
     path.write_text(BENCH)
     source = Instant(b"Keysight,N5182B,1,1", b"656")
@@ -91,17 +134,14 @@ def test_driver_overhead(shots: int, tmp_path: Path, monkeypatch: pytest.MonkeyP
         return {"source": KeysightN5182B(source), "analyzer": KeysightN9020A(analyzer)}
 
     monkeypatch.setattr(rack, "connect_all", connect_all)
-    drives = np.random.default_rng(0).uniform(0, 1, (shots, 30))
-    with MagnonicRing(False, bench=str(path), health_s=3600) as ring:
-        ring.forward(drives)
-        asked = source.replies + analyzer.replies
-        repeats = max(3, 600 // shots)
-        best = np.inf
-        for _ in range(5):
-            began = time.perf_counter()
-            for _ in range(repeats):
-                ring.forward(drives)
-            best = min(best, (time.perf_counter() - began) / repeats)
-        replies = (source.replies + analyzer.replies - asked) / (5 * repeats)
-    us = 1e6 * best / shots
-    print(f"\n{shots:5d} shots of 30 symbols, 4 nodes: {us:8.1f} µs a shot, {replies:.0f} replies a capture")
+    print(f"\na shot of {SYMBOLS} symbols, {NODES} nodes; instruments that answer at once")
+    print(f"{'shots a request':>16} {'driver, µs':>11} {'with run, µs':>13} {'of one by one':>14} {'replies':>8}")
+    with (
+        MagnonicRing(False, bench=str(path), health_s=3600) as ring,
+        SessionWriter(tmp_path / "run.h5") as writer,
+    ):
+        writer(dataclasses.replace(STARTED, symbols=SYMBOLS, nodes=NODES))
+        found = {n: overhead(ring, lambda: source.replies + analyzer.replies, writer, n) for n in (1, 8, 16, 64, 500)}
+    for shots, took in found.items():
+        share = took.run_us / found[1].run_us
+        print(f"{shots:16d} {took.driver_us:11.1f} {took.run_us:13.1f} {share:14.1%} {took.replies:8.0f}")
