@@ -72,7 +72,8 @@ def draw(random: np.random.Generator, kind: str, faults: int) -> tuple[Injected,
         role = str(random.choice(ROLES.get(name, tuple(MESSAGES))))
         # Shorter than a timeout, about one, and several.
         seconds = float(TIMEOUT_S * random.choice([0.3, 1.2, 4.0]))
-        opening = bool(random.random() < _WHILE_OPENING)
+        # Drift is measured against the start: there is no saying what came before.
+        opening = bool(random.random() < _WHILE_OPENING) and name != "drift"
         after, count = int(random.integers(MESSAGES[role])), int(random.choice([1, 1, 3]))
         found.append(Injected(opening, name, role, after, seconds, count))
     return tuple(found)

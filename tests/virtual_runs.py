@@ -49,7 +49,7 @@ class Quantised(ReservoirWrapper):
 
 def small(**training: Any) -> Config:
     """Iris through four symbols: 120 pairs, and nothing measured besides."""
-    return configured(training={"patience_s": 20.0, "batch": 12, "calibration_shots": 12, **training})
+    return configured(training={"patience_s": 8.0, "batch": 12, "calibration_shots": 12, **training})
 
 
 def write_bench(bench: VirtualBench, path: Path, change: Callable[[str], str] = lambda text: text) -> str:
