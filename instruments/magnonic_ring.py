@@ -138,6 +138,7 @@ class MagnonicRing(DeviceBase):
         self._get_ready(running)
 
     def _get_ready(self, running: _Running) -> None:
+        running.use.retune(self.config.carrier_hz, usual=True)
         running.rack.gain_up(self.config.attenuation_db)
         running.health.check(running.rack, running.use)
         running.ready = True
@@ -194,7 +195,7 @@ class MagnonicRing(DeviceBase):
 
     def _tune(self, running: _Running, tuned: Mapping[str, float]) -> None:
         self._hold_on(running, check_health=False)
-        running.use.retune(tuned.get("carrier_hz", self.config.carrier_hz))
+        running.use.retune(tuned.get("carrier_hz", self.config.carrier_hz), usual=not tuned)
         running.rack.set_attenuation(tuned.get("attenuation_db", self.config.attenuation_db))
 
     def _hold_on(self, running: _Running, check_health: bool) -> None:
