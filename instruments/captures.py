@@ -28,6 +28,8 @@ class Capture(Protocol):
     """Most samples."""
     blur: int
     """Samples over which the filter before them smears an edge."""
+    has_phase: bool
+    """Whether samples are I and Q, and not magnitudes."""
 
     def problems(self) -> list[str]:
         """Say what the analyser cannot do, a line each; asks it, but sets nothing."""
@@ -43,6 +45,7 @@ class IqCapture:
     """I and Q of the carrier."""
 
     blur = 0
+    has_phase = True
 
     def __init__(self, analyzer: Any, config: MagnonicRingConfig) -> None:
         self._analyzer, self._config = analyzer, config
@@ -67,8 +70,9 @@ class IqCapture:
         ]
         return [
             *found,
-            f"analyzer: {self._config.windows} windows a symbol of {self._config.symbol_s:g} s need {self.rate_hz:g} samples/s "
-            f"of I and Q, an analysis bandwidth of {self.rate_hz / _RATE_OVER_BANDWIDTH:g} Hz; it has {widest:g} Hz; "
+            f"analyzer: {self._config.windows} windows a symbol of {self._config.symbol_s:g} s need "
+            f"{self.rate_hz:g} samples/s of I and Q, an analysis bandwidth of "
+            f"{self.rate_hz / _RATE_OVER_BANDWIDTH:g} Hz; it has {widest:g} Hz; "
             + (f"one of the options {', '.join(enough)} would do, or " if enough else "")
             + "fewer n_nodes, or a longer symbol_s",
         ]
@@ -88,6 +92,8 @@ class IqCapture:
 class ZeroSpanCapture:
     """Magnitude of the carrier in the widest resolution bandwidth; a point of the sweep is a sample."""
 
+    has_phase = False
+
     def __init__(self, analyzer: Any, config: MagnonicRingConfig) -> None:
         self._analyzer, self._config = analyzer, config
         self._samples = self._points = 0
@@ -103,8 +109,8 @@ class ZeroSpanCapture:
             found.append('analyzer: has no capture of I and Q, which readout = "iq" needs; take readout = "envelope"')
         if self.rate_hz > _WIDEST_RBW_HZ:
             found.append(
-                f"analyzer: in zero span a window of {1 / self.rate_hz:g} s is too short for its resolution bandwidth of "
-                f"{_WIDEST_RBW_HZ:g} Hz; expected windows of {1 / _WIDEST_RBW_HZ:g} s or more: fewer n_nodes, or a "
+                f"analyzer: in zero span a window of {1 / self.rate_hz:g} s is too short for its resolution bandwidth "
+                f"of {_WIDEST_RBW_HZ:g} Hz; expected windows of {1 / _WIDEST_RBW_HZ:g} s or more: fewer n_nodes, or a "
                 "longer symbol_s"
             )
         return found

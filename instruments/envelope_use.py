@@ -251,6 +251,8 @@ class EnvelopeUse(SourceAndAnalyzer):
         samples, _ = self.record(drives, layout)
         on = np.clip(self._config.duty * per_symbol - np.arange(per_symbol), 0, 1)
         pulses = pulse_codes(drives, self._config.encoding)[0] @ [1, 1j] / FULL_CODE
+        if not self._capture.has_phase:
+            pulses = np.abs(pulses)
         return (pulses[:, None] * on).ravel(), samples[self._lead * per_symbol :]
 
     def record(self, drives: NDArray[np.float64], layout: Layout) -> tuple[NDArray[np.complex128], bool]:
