@@ -15,7 +15,6 @@ from instruments.scpi import (
     number,
     real_control,
     switch_control,
-    whole,
     whole_control,
 )
 
@@ -133,7 +132,6 @@ class KeysightE8257D(LabInstrument, Agilent8257D):
         "Control what takes a list to its next point ('bus', 'external', 'immediate' or 'key').",
         {"bus": "BUS", "external": "EXT", "immediate": "IMM", "key": "KEY"},
     )
-    list_points = measured(":LIST:POW:POIN", "Get the number of points in the list of powers (int).", whole)
 
     # Step sweep and low frequency output, as pymeasure has them
 

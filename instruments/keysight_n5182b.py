@@ -22,7 +22,7 @@ class KeysightN5182B(LabInstrument):
 
     MODELS: ClassVar[tuple[str, ...]] = ("N5182B", "N5172B", "N5182A")
     GUIDE: ClassVar[str] = (
-        "X-Series Signal Generators, SCPI Command Reference (N5180-90057), and N518xA, E8663B, E44x8C and E82x7D "
+        "X-Series Signal Generators, SCPI Command Reference and User's Guide, and N518xA, E8663B, E44x8C and E82x7D "
         'Signal Generators, Programming Guide, "Creating and Downloading Waveform Files"'
     )
     SHORTEST: ClassVar[int] = 60
@@ -152,7 +152,7 @@ class KeysightN5182B(LabInstrument):
         self.write("*TRG")
 
     def delete_waveform(self, name: str) -> None:
-        """Delete a waveform, with its markers, from volatile memory."""
+        """Delete a waveform, with its markers, from volatile memory: without this, that would fill up for good."""
         with self.group(f"deleting waveform {name}"):
             self.write(f':MMEM:DEL "WFM1:{checked_name(name)}"')
 

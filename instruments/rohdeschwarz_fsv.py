@@ -82,11 +82,10 @@ class _Analyzer(LabInstrument, FSSeries):
     trigger_source = choice_control("TRIG:SOUR", "Control what starts a sweep ('external' or 'immediate').", TRIGGERS)
 
     continuous_sweep_enabled = switch_control("INIT:CONT", "Control whether a new sweep begins when one ends (bool).")
-    questionable_power = measured("STAT:QUES:POW:COND", "Get the bits of the questionable power register (int).", whole)
-    waiting_for_trigger = measured(
-        "STAT:OPER:COND",
-        "Get whether the analyser is armed and waits for its trigger (bool).",
-        lambda bits: bool(whole(bits) & 0b100000),
+    questionable_power = measured(
+        "STAT:QUES:POW",
+        "Get the bits that rose in the questionable power register since they were last read (int).",
+        whole,
     )
 
     @property
@@ -167,7 +166,10 @@ class _Analyzer(LabInstrument, FSSeries):
             raise InstrumentFault(f"{self.name}: nothing was set up to acquire")
 
     def overloaded(self) -> bool:
-        """Whether the analyser says that the input was too strong for its range."""
+        """Whether the input was too strong for the range, for however short, since this was last asked.
+
+        The register holds what happened until it is read, so that what happened before a capture may be told after it.
+        """
         return bool(self.questionable_power & self.OVERLOAD)
 
     def abort(self) -> None:

@@ -63,11 +63,6 @@ class SupplyE36312A(Supply):
         self._channel.current_limit = value
 
     @property
-    def measured_current_a(self) -> float:
-        """Measure the current that flows in A (float)."""
-        return number(self._channel.current)
-
-    @property
     def output_enabled(self) -> bool:
         """Control whether the channel is on (bool)."""
         return _switched(lambda: self._channel.output_enabled)
@@ -124,11 +119,6 @@ class SupplyHMP4040(Supply):
         if not 0 <= value <= self.HIGHEST_A:
             raise ValueError(f"{self.name}: expected a current of 0 to {self.HIGHEST_A:g} A, got {value:g}")
         self._selected().current = value
-
-    @property
-    def measured_current_a(self) -> float:
-        """Measure the current that flows in A (float)."""
-        return number(self._selected().measured_current)
 
     @property
     def output_enabled(self) -> bool:

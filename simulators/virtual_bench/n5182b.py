@@ -29,10 +29,7 @@ class N5182B(Source):
 
     FIRMWARE = "B.01.95"
     OPTIONS = ("022", "506", "657", "1EA", "UNV")
-    GUIDE = (
-        "Keysight X-Series Signal Generators Programming Guide (N5180-90074), "
-        "chapter Creating and Downloading Waveform Files"
-    )
+    GUIDE = "Keysight X-Series Signal Generators Programming Guide, chapter Creating and Downloading Waveform Files"
     FREQUENCY = (9e3, 6e9)
     POWER = (-144.0, 30.0)
 

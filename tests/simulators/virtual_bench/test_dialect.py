@@ -1,6 +1,7 @@
 """The instruments as a plain socket meets them; the numbers of errors are those of SCPI-99, volume 2, 21.8."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,7 +160,7 @@ def test_a_trigger_plays_the_waveform_and_completes_the_capture(
     source.send(":FREQ 3.205GHZ;POW -3;:RAD:ARB:SCL:RATE 100MHZ;:RAD:ARB:RSC 80")
     analyzer.send(":DISP:WAV:VIEW:WIND:TRAC:Y:RLEV 10 dBm;:FREQ:CENT 3.205GHZ")
     assert analyzer.ask(":INIT:WAV;:STAT:OPER:COND?") == "32"
-    analyzer.send("FETC:WAV0?")
+    analyzer.send("*WAI;:FETC:WAV0?")
     assert analyzer.silent()  # it waits for its trigger
     source.send("*TRG")
     assert source.ask(":OUTP OFF;:OUTP?") == "0"  # too late for what was played
@@ -184,7 +185,7 @@ def test_without_marker_no_trigger(bench: VirtualBench, source: Plain, analyzer:
     source.send("*TRG")
     assert source.ask("*OPC?") == "1"
     assert bench.instruments["source"].played == played + 1
-    analyzer.send("FETC:WAV0?")
+    analyzer.send("*WAI;:FETC:WAV0?")
     assert analyzer.silent()
     with plain(bench, "analyzer") as other:
         other.send(":ABOR")
@@ -232,6 +233,25 @@ def test_captures_and_sweeps_without_a_trigger(bench: VirtualBench, source: Plai
     analyzer.ask(":INIT:IMM;*WAI;:TRAC? TRACE1")
     assert bench.world.asked[-1][0] == "zero span"  # type: ignore[attr-defined]
     assert analyzer.errors() == []
+
+
+def test_fetching_without_waiting_gives_the_capture_before(bench: VirtualBench, source: Plain, analyzer: Plain) -> None:
+    world: Any = bench.world
+    load(source, "A", waveform())
+    arm(source, analyzer)
+    source.send("*TRG")
+    whole = analyzer.ask_block("*WAI;:FETC:WAV0?")
+    world.level = 2.0
+    try:
+        assert analyzer.ask(":INIT:WAV;:STAT:OPER:COND?") == "32"
+        assert analyzer.ask_block("FETC:WAV0?") == whole
+        analyzer.send("*WAI;:FETC:WAV0?")
+        source.send("*TRG")
+        double = np.frombuffer(analyzer.read_block(), "<f4")
+        np.testing.assert_array_equal(double, 2 * np.frombuffer(whole, "<f4"))
+    finally:
+        world.level = 1.0
+    assert analyzer.errors() == source.errors() == []
 
 
 def test_a_new_setting_spoils_an_old_acquisition(source: Plain, analyzer: Plain) -> None:
