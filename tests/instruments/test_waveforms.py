@@ -117,6 +117,17 @@ def test_what_rings_at_the_end_of_a_gap_is_told_of_the_shots_beside_it(
     assert np.allclose(found.before, [loud if shot == gap + 1 else 0 for shot in range(layout.shots)])
 
 
+@pytest.mark.parametrize("shift", range(SHIFTS))
+def test_what_is_not_silent_beside_the_pilot_is_told(shift: int) -> None:
+    grid, layout = Grid(2, 1, 2, 1), Layout(1, 1, 1, 2, 3, 1, shift)
+    tail = SHIFTS - 1 + layout.pilot + layout.gap
+    for symbol in range(tail):
+        capture = np.zeros(capture_length(layout, grid), complex)
+        capture[(layout.end + symbol) * grid.capture_samples] = 3j
+        silent = not shift <= symbol < shift + layout.pilot + layout.gap
+        assert (cut(capture, layout, grid).rest > 0) == silent
+
+
 def test_a_pilot_can_be_alone() -> None:
     layout, grid = Layout(0, 1, 2, 3, 2, shift=5), Grid(2, 1, 2, 1)
     codes = waveform(np.empty((0, 1)), np.array([0.5, 1.0]), "signed", layout, grid)
