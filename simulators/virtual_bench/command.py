@@ -53,7 +53,9 @@ def virtual_bench(
     """Serve virtual instruments on this computer: source, analyser, attenuator and supply around a simulated ring.
 
     They answer at free ports of 127.0.0.1 until Ctrl-C. Kinds of faults: late, missing, truncated, garbage, identity,
-    nan, drop, drop-after, hang, unplugged, error, overload, oscillate, drift.
+    nan, drop, drop-after, hang, unplugged, error, overload, oscillate, drift; stale (the analyzer answers with its last
+    capture once more), ignored (a waveform or list is not taken), stuck (the attenuator does not move), rf-off and
+    turned (somebody is at the front panel of source or attenuator).
     """
     from simulators.virtual_bench.bench import VirtualBench
 
