@@ -157,7 +157,7 @@ def test_every_bad_input_is_told_at_once_and_before_rf(bench: TriedBench) -> Non
             r"power_dbm = 20: the bench's limit is 10 dBm",
             r"carrier_hz = 7000000000: the bench's limits are 2000000000 to 6000000000 Hz",
             r"attenuation_db = 3: the bench's limits are 4 to 90 dB",
-            "expected a FSV-7, found a Agilent Technologies N9020A",
+            "expected the model FSV-7, found Agilent Technologies N9020A",
             "expected the RCDAT-6000-90 with serial number X1",
         ),
         strict=True,
