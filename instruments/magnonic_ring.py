@@ -90,14 +90,16 @@ class MagnonicRing(DeviceBase):
         if bench.attenuator is not None:
             low, high = bench.limits.attenuation_db
             if running is not None:
-                high = min(high, running.rack.drivers["attenuator"].maximum)
+                attenuator = running.rack.drivers["attenuator"]
+                high = min(high, attenuator.maximum) // attenuator.step * attenuator.step
             found = {"attenuation_db": (low, high), **found}
         return found
 
     def open(self) -> None:
         """Connect the instruments, check them, set them up, and turn RF on.
 
-        Raises one `DeviceFault` with a line for each thing that is not as it should be; RF was not on then.
+        Raises one `DeviceFault`: when another run has the bench, nothing was sent to any instrument; else it has a line
+        for each thing that is not as it should be, and RF is off, whoever had turned it on.
         """
         with self._lock:
             if self._running is not None:
@@ -108,7 +110,10 @@ class MagnonicRing(DeviceBase):
                 rack = Rack(bench, self._guarded)
                 rack.connect()
             except DeviceFault as fault:
-                raise DeviceFault("\n".join([*problems, str(fault)])) from fault
+                together = DeviceFault("\n".join([*problems, str(fault)]))
+                for note in getattr(fault, "__notes__", ()):
+                    together.add_note(note)
+                raise together from fault
             try:
                 running = _Running(rack, self._new_use(rack), Health(self.name, bench.limits, self._advice))
             except BaseException:
@@ -138,7 +143,7 @@ class MagnonicRing(DeviceBase):
         self._get_ready(running)
 
     def _get_ready(self, running: _Running) -> None:
-        running.use.retune(self.config.carrier_hz, usual=True)
+        running.use.retune(self.config.carrier_hz, usual=True)  # a fault may have left it at a tuned one
         running.rack.gain_up(self.config.attenuation_db)
         running.health.check(running.rack, running.use)
         running.ready = True
@@ -157,7 +162,7 @@ class MagnonicRing(DeviceBase):
         """Like `forward`, each shot with its own value (shots,) of some of the settings in `tunable`.
 
         Shots of the same values share captures. Answers above the threshold of auto-oscillation too. An attenuation is
-        rounded to the attenuator's step.
+        rounded up to the attenuator's step.
         """
         with self._lock:
             running = self._opened()
@@ -177,7 +182,8 @@ class MagnonicRing(DeviceBase):
                     parts = running.use.parts(len(rows), drives.shape[1])
                     for some in np.split(rows, np.cumsum(parts)[:-1]):
                         self._hold_on(running, check_health=not tuned)
-                        taken = running.use.take(drives[some])
+                        with running.rack.watching():
+                            taken = running.use.take(drives[some])
                         drift = 0
                         if not tuned:
                             running.health.look_at(taken.pilot)
@@ -218,11 +224,22 @@ class MagnonicRing(DeviceBase):
             yield
         except BaseException as error:
             running.ready = False
-            for problem in running.rack.make_safe():
-                error.add_note(problem)
-            if isinstance(error, Exception) and not isinstance(error, DeviceFault):
-                raise DeviceFault(f"{self.name}: taking shots: {type(error).__name__}: {error}") from error
-            raise
+            problems = running.rack.make_safe()
+            worded = self._worded(error)
+            for problem in problems:
+                worded.add_note(problem)
+            if worded is error:
+                raise
+            raise worded from error
+
+    def _worded(self, error: BaseException) -> BaseException:
+        """Say what an error comes from when it is known: another thread that turned RF off, or none of the bench's."""
+        if self._interrupted is not None and isinstance(error, Exception):
+            # Else it would be said that RF was off, by whomever.
+            return DeviceFault(f"{self.name}: {self._interrupted} while shots were being taken")
+        if isinstance(error, Exception) and not isinstance(error, DeviceFault):
+            return DeviceFault(f"{self.name}: taking shots: {type(error).__name__}: {error}")
+        return error
 
     def flags(self) -> NDArray[np.uint32]:
         """Bits of `labpgt.events.Flag` for each shot of the last `forward`, (shots,)."""
@@ -323,6 +340,8 @@ class MagnonicRing(DeviceBase):
         running = self._running
         if running is None:
             return found
+        if "attenuator" in running.rack.drivers:
+            found["attenuation_db"] = Setting(running.rack.on_steps(self.config.attenuation_db), "dB")
         return {**found, **_settings_of(running.rack), **running.use.settings()}
 
 
