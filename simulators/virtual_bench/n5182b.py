@@ -87,11 +87,16 @@ class N5182B(Source):
         self.tree.add(":MMEMory:DELete:WFM#", command=lambda call: self._forget(*self.codes))
         self.tree.add(":TRIGger[:SEQuence][:IMMediate]", command=lambda call: self.trigger())
 
+    def reset(self) -> None:
+        """Set everything as after `*RST`."""
+        self._reference_v = None
+        super().reset()
+
     def changed(self, name: str) -> None:
         """Refuse to play without a waveform."""
         if name in ("arb", "waveform") and self.values["arb"] and self.values["waveform"] not in self.codes:
             raise ScpiError(-221, "select a waveform before the ARB is turned on")
-        if name in ("", "frequency", "power", "alc"):
+        if name in ("frequency", "power", "alc"):
             self._reference_v = None
         if self.values["search"] and self._can_search and name in _FELT:
             self._search()
