@@ -10,6 +10,7 @@ from instruments.scpi import (
     LINES,
     InstrumentFault,
     LabInstrument,
+    SettingRefused,
     choice_control,
     measured,
     number,
@@ -185,19 +186,19 @@ class KeysightE8257D(LabInstrument, Agilent8257D):
         self.modulation_enabled = False
 
     def load_list(self, power_dbm: Sequence[float], dwell_s: float) -> None:
-        """Load a list of powers (dBm), each for `dwell_s` (s) at least. `ValueError` before anything is sent."""
+        """Load a list of powers (dBm), each for `dwell_s` (s) at least. `SettingRefused` before anything is sent."""
         few, many = self.LIST_POINTS
         if not few <= len(power_dbm) <= many:
-            raise ValueError(f"{self.name}: expected a list of {few} to {many} powers, got {len(power_dbm)}")
+            raise SettingRefused(f"{self.name}: expected a list of {few} to {many} powers, got {len(power_dbm)}")
         low, high = self.limits("power")
         for point, power in enumerate(power_dbm):
             if not low <= power <= high:
-                raise ValueError(
+                raise SettingRefused(
                     f"{self.name}: expected powers of {low:g} to {high:g} dBm in a list, got {power:g} at point {point}"
                 )
         short, long = self.DWELL_S
         if not short <= dwell_s <= long:
-            raise ValueError(f"{self.name}: expected a dwell of {short:g} to {long:g} s, got {dwell_s:g}")
+            raise SettingRefused(f"{self.name}: expected a dwell of {short:g} to {long:g} s, got {dwell_s:g}")
         with self.group(f"loading a list of {len(power_dbm)} powers"):
             self.write(":LIST:TYPE LIST")
             self.write(":LIST:DWEL:TYPE LIST")

@@ -12,6 +12,7 @@ from instruments.scpi import (
     Identity,
     InstrumentFault,
     LabInstrument,
+    SettingRefused,
     choice_control,
     measured,
     real_control,
@@ -21,6 +22,7 @@ from instruments.scpi import (
 )
 
 TRIGGERS: Mapping[str, str] = {"external": "EXT", "immediate": "IMM"}
+TRACE_MODES = ("WRIT", "MAXH", "MINH", "AVER", "VIEW")
 
 
 class _Analyzer(LabInstrument, FSSeries):
@@ -79,6 +81,11 @@ class _Analyzer(LabInstrument, FSSeries):
         {"rms": "RMS", "average": "AVER", "sample": "SAMP", "positive": "POS", "negative": "NEG", "auto peak": "APE"},
     )
     unit = choice_control("CALC:UNIT:POW", "Control the unit of levels ('V' or 'dBm').", {"V": "V", "dBm": "DBM"})
+    trace_mode = choice_control(
+        "DISP:TRAC:MODE",
+        f"Control what a new sweep does to the trace (one of {', '.join(TRACE_MODES)}).",
+        {mode: mode for mode in TRACE_MODES},
+    )
     trigger_source = choice_control("TRIG:SOUR", "Control what starts a sweep ('external' or 'immediate').", TRIGGERS)
 
     continuous_sweep_enabled = switch_control("INIT:CONT", "Control whether a new sweep begins when one ends (bool).")
@@ -220,7 +227,7 @@ class RohdeSchwarzFSV(_Analyzer):
             self.require_options(["K14"], f"taking {frames} spectra in one go")
         low, high = self.FRAMES
         if not low <= frames <= high:
-            raise ValueError(f"{self.name}: expected {low} to {high} spectra in one go, got {frames}")
+            raise SettingRefused(f"{self.name}: expected {low} to {high} spectra in one go, got {frames}")
         with self.group(f"setting up {frames} spectra in one go"):
             self.write("CALC:SGR ON")
             self.write("CALC:SGR:CONT OFF")

@@ -138,6 +138,7 @@ N5182B = COMMON | {
         (8999.9, 6e9 + 1),
     ),
     "power": real(":POW", {-144: ":POW -144 dBm", 30: ":POW 30 dBm"}, (-144.1, 30.1)),
+    "alc_enabled": switch(":POW:ALC"),
     "output_enabled": switch(":OUTP"),
     "modulation_enabled": switch(":OUTP:MOD"),
     "sample_rate": real(
@@ -212,14 +213,7 @@ FSX = COMMON | {
     "trigger_source": choice("TRIG:SOUR", {"external": "EXT", "immediate": "IMM"}),
     "continuous_sweep_enabled": switch("INIT:CONT"),
     "questionable_power": Case("STAT:QUES:POW?", {"0": 0, "5": 5}, {}, nonsense=("", "garbage", "1,2", "1.5")),
-    # pymeasure's own, which is right as it is.
-    "trace_mode": Case(
-        "DISP:TRAC:MODE?",
-        {"WRIT": "WRIT"},
-        {mode: f"DISP:TRAC:MODE {mode}" for mode in ("WRIT", "MAXH", "MINH", "AVER", "VIEW")},
-        ("nothing of the kind",),
-        (),
-    ),
+    "trace_mode": choice("DISP:TRAC:MODE", {mode: mode for mode in ("WRIT", "MAXH", "MINH", "AVER", "VIEW")}),
 }
 FSV = FSX | {
     "has_frames": Case("*OPT?", {"B4,0,K14": True, "B4,0,0": False, "0": False}, {}, nonsense=()),

@@ -254,6 +254,51 @@ def test_fetching_without_waiting_gives_the_capture_before(bench: VirtualBench, 
     assert analyzer.errors() == source.errors() == []
 
 
+def test_the_source_levels_an_average_or_goes_by_a_power_search(bench: VirtualBench, source: Plain) -> None:
+    codes = np.zeros((128, 2), ">i2")
+    codes[:32, 0], codes[32:40, 1] = 16384, -32767
+    load(source, "A", codes.tobytes())
+    source.send(':RAD:ARB:WAV "WFM1:A";RSC 50;:RAD:ARB ON;:POW:ALC:SEAR OFF')
+
+    def full_code() -> float:
+        assert source.errors() == []
+        return bench.instruments["source"].output().scaling  # type: ignore[no-any-return]
+
+    amplitudes = np.hypot(*(codes.T / 32767))
+    average, sounding = (np.sqrt(np.mean(some**2)) for some in (amplitudes, amplitudes[:40]))
+    # On: the average over all is levelled, whatever the scaling.
+    assert full_code() * average == pytest.approx(1)
+    # Off: too little until there was a search, which needs RF.
+    source.send(":POW:ALC OFF;:POW:ALC:SEAR:REF RMS")
+    unfound = 0.5 * 10 ** (-1 / 20)
+    assert full_code() == pytest.approx(unfound)
+    source.send(":POW:ALC:SEAR ONCE")
+    assert source.errors() == [-221]
+    source.send(":OUTP ON;:POW:ALC:SEAR ONCE")
+    assert full_code() == pytest.approx(0.5)
+    for change in (":POW -3", ":FREQ 3GHZ"):
+        source.send(change)
+        assert full_code() == pytest.approx(unfound)
+        source.send(":POW:ALC:SEAR ONCE")
+        assert full_code() == pytest.approx(0.5)
+    # Without a voltage in the header it is that of the waveform, silence left out; loading anew clears it.
+    source.send(':RAD:ARB:HEAD:RMS "WFM1:A",UNSP;:POW:ALC:SEAR ONCE')
+    assert full_code() == pytest.approx(0.5 / sounding)
+    source.send(':RAD:ARB:HEAD:RMS "WFM1:A",0.25;:POW:ALC:SEAR ON;:POW -4')
+    assert float(source.ask(':RAD:ARB:HEAD:RMS? "WFM1:A"')) == 0.25
+    assert full_code() == pytest.approx(0.5 / 0.25)
+    source.send(":POW:ALC:SEAR:REF MOD")
+    assert full_code() == pytest.approx(0.5 / average)
+    source.send(":POW:ALC:SEAR:REF FIX")
+    assert full_code() == pytest.approx(0.5 / 0.5)
+    load(source, "B", codes.tobytes())
+    assert full_code() == pytest.approx(0.5 / 0.5)
+    source.send(f':MMEM:DATA "WFM1:B",#3512'.encode() + codes.tobytes())
+    assert source.ask(':RAD:ARB:HEAD:RMS? "WFM1:B"') == "UNSP"
+    assert source.ask(":POW:ALC:SEAR?;:POW:ALC?;:POW:ALC:SEAR:REF?") == "1;0;FIX"
+    assert source.errors() == []
+
+
 def test_a_new_setting_spoils_an_old_acquisition(source: Plain, analyzer: Plain) -> None:
     load(source, "A", waveform())
     arm(source, analyzer)
