@@ -166,6 +166,7 @@ class EnvelopeUse(SourceAndAnalyzer):
         with self._talking("source", "setting it up"), source.group("setting it up"):
             source.arb_enabled = False
             source.power = config.power_dbm
+            source.alc_enabled = False
             source.sample_rate = config.source_rate_hz
             source.arb_scaling = config.waveform_scaling_percent
             source.modulation_enabled = True
