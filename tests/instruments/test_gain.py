@@ -210,7 +210,7 @@ def test_a_source_that_comes_back_keeps_to_the_limits_of_the_bench(hasty: TriedB
         ring.recover()
         source = ring._running.rack.drivers["source"]
         assert source is not before
-        with pytest.raises(ValueError, match=r"expected .* to 10, got 10\.5"):
+        with pytest.raises(ValueError, match=r"expected .* to 10 dBm, got 10\.5"):
             source.power = 10.5
 
 
