@@ -46,7 +46,7 @@ _TURNS = 10
 """Turns of the event loop without a task after which nothing is left to end."""
 _COMPUTING_S = 20.0
 """Wait for an answer of the analyser: the ring behind it is computed meanwhile, and made anew for another carrier."""
-_NOISE = 1e-3
+_NOISE = 3e-4
 """Readout noise of the ring behind, of full scale."""
 T = TypeVar("T")
 
