@@ -65,6 +65,9 @@ class StopRequest:
                 raise KeyboardInterrupt
             return
         self.reason = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        if isinstance(self._also, StopRequest):
+            # Whoever makes several runs has been asked as well, also when this one was done all the same.
+            self._also.reason = self._also.reason or self.reason
         # Straight to the descriptor: a handler must not enter a stream that it may have interrupted. The terminal that
         # hung up is not there any more.
         with suppress(OSError):
