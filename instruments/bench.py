@@ -138,7 +138,7 @@ def load_bench(path: Path | str) -> Bench:
     return bench
 
 
-def _same_address(address: str) -> str:
+def same_address(address: str) -> str:
     """Return a VISA resource name in lower case and with its board number: "TCPIP::x" and "tcpip0::X" are one."""
     return re.sub(r"^([a-z]+)(?=::)", r"\g<1>0", address.strip().casefold())
 
@@ -149,7 +149,7 @@ def _problems(bench: Bench) -> list[str]:
     takers: dict[tuple[str, int], str] = {}
     for role, entry in bench.entries().items():
         # Amplifier and magnet may share one supply, on channels of their own.
-        place = (_same_address(entry.address), entry.channel if isinstance(entry, SupplyEntry) else 0)
+        place = (same_address(entry.address), entry.channel if isinstance(entry, SupplyEntry) else 0)
         shared = [
             (other, channel)
             for (address, channel), other in takers.items()

@@ -60,8 +60,20 @@ def connect(role: str, entry: Entry, timeout_s: float) -> Any:
 def connect_all(bench: Bench) -> dict[str, Any]:
     """Connect every instrument of a bench: driver by role, in the order in which they are made safe.
 
-    All are asked, at the same time, before one `DeviceFault` tells all problems, a line each; what was opened is
-    closed again then.
+    Raises one `DeviceFault` with all problems, a line each; what was opened is closed again then.
+    """
+    opened, fault = connect_each(bench)
+    if fault is None:
+        return opened
+    for instrument in opened.values():
+        close(instrument)
+    raise fault
+
+
+def connect_each(bench: Bench) -> tuple[dict[str, Any], DeviceFault | None]:
+    """Connect the instruments of a bench, all at the same time; return those that are there, and what is not in order.
+
+    The drivers are by role, in the order in which they are made safe; the fault has a line for each other instrument.
     """
     entries = bench.entries()
     with ThreadPoolExecutor(len(entries), thread_name_prefix="connect") as pool:
@@ -70,13 +82,15 @@ def connect_all(bench: Bench) -> dict[str, Any]:
     opened = {role: future.result() for role, future in asked.items() if faults[role] is None}
     found = [fault for fault in faults.values() if fault is not None]
     if not found:
-        return opened
-    for instrument in opened.values():
-        close(instrument)
+        return opened, None
     for fault in found:
         if not isinstance(fault, DeviceFault):
+            for instrument in opened.values():
+                close(instrument)
             raise fault
-    raise DeviceFault("\n".join(str(fault) for fault in found)) from found[0]
+    together = DeviceFault("\n".join(str(fault) for fault in found))
+    together.__cause__ = found[0]
+    return opened, together
 
 
 def close(instrument: Any) -> None:
@@ -153,30 +167,30 @@ def _check(where: str, instrument: Any, entry: Entry, timeout_s: float) -> None:
         found = instrument.identify()
     except InstrumentFault as error:
         raise DeviceFault(
-            f"{where}: {error}; expected a {entry.model}: is this the port for commands, and not one for web pages "
-            "or another protocol?"
+            f"{where}: {error}; expected the model {entry.model}: is this the port for commands, and not one for web "
+            "pages or another protocol?"
         ) from error
     except ConnectionRefusedError as error:
         raise DeviceFault(
-            f"{where}: nothing listens there; expected a {entry.model}: is it switched on, is the address right, "
-            "and is its remote control over this interface enabled?"
+            f"{where}: nothing listens there; expected the model {entry.model}: is it switched on, is the address "
+            "right, and is its remote control over this interface enabled?"
         ) from error
     except (VisaError, OSError, EOFError) as error:
         silent = isinstance(error, VisaIOError) and error.error_code == StatusCode.error_timeout
         raise DeviceFault(
             f"{where}: "
             + (f"no answer to its identity query within {timeout_s:g} s" if silent else explained(error))
-            + f"; expected a {entry.model}: is it switched on, not busy with something else, and is this its port "
-            "for commands?"
+            + f"; expected the model {entry.model}: is it switched on, not busy with something else, and is this its "
+            "port for commands?"
         ) from error
     except _UNREADABLE as error:
         raise DeviceFault(
-            f"{where}: answered its identity query with something unreadable ({error}); expected a {entry.model}: "
-            "is this its port for commands?"
+            f"{where}: answered its identity query with something unreadable ({error}); expected the model "
+            f"{entry.model}: is this its port for commands?"
         ) from error
     if found.model.upper() != entry.model.upper():
         raise DeviceFault(
-            f"{where}: expected a {entry.model}, found a {found.maker} {found.model} (serial {found.serial}); "
+            f"{where}: expected the model {entry.model}, found {found.maker} {found.model} (serial {found.serial}); "
             "correct the address or the model in the bench's file"
         )
     if entry.serial and found.serial != entry.serial:

@@ -4,8 +4,10 @@ Every instrument is asked below the level of its driver, for a driver only works
 set: questions are asked, and the error queue is read, which empties it.
 """
 
+import os
 import statistics
 import time
+import warnings
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -17,9 +19,10 @@ from pyvisa.errors import Error as VisaError
 from instruments.bench import Bench, Entry, load_bench
 from instruments.connect import explained
 from instruments.guard_process import visa
+from instruments.locks import Locks
 from instruments.models import driver_class
 from instruments.raw_line import RawLine, Silence
-from instruments.safety import GUARDED, SafeCommands, safe_commands
+from instruments.safety import GUARDED, SafeCommands, places, safe_commands
 from instruments.scpi import ERRORS_READ
 from labpgt.checks import Check
 from labpgt.errors import DeviceFault, LabpgtError
@@ -44,6 +47,7 @@ def bench_checks(path: Path) -> list[Check]:
     """Look at every instrument of the bench in the TOML file `path`, all at the same time, and at VISA around them.
 
     Never raises for what is wrong with bench or instruments: each problem is a failed `Check` that says what to do.
+    While a run is on the bench nothing is asked of any instrument: that would take its errors and its time.
     """
     try:
         bench = load_bench(path)
@@ -59,11 +63,20 @@ def bench_checks(path: Path) -> list[Check]:
         ]
     entries = bench.entries()
     found = [Check("bench", True, f"{path}: {', '.join(entries)}")]
-    manager = visa()
-    with ThreadPoolExecutor(len(entries), thread_name_prefix="doctor") as pool:
-        for checks in pool.map(lambda role: _examined(bench, role, manager), entries):
-            found += checks
-    return [*found, _loose(bench, manager)]
+    locks = Locks(places(bench))
+    try:
+        locks.take(0.0, os.getpid())
+    except (RuntimeError, OSError) as error:
+        advice = "Nothing was asked of the instruments. Wait for the run to end, or stop it, and ask again."
+        return [*found, Check("bench: in use", False, str(error), advice)]
+    try:
+        manager = visa()
+        with ThreadPoolExecutor(len(entries), thread_name_prefix="doctor") as pool:
+            for checks in pool.map(lambda role: _examined(bench, role, manager), entries):
+                found += checks
+        return [*found, _loose(bench, manager)]
+    finally:
+        locks.free()
 
 
 def _examined(bench: Bench, role: str, manager: Any) -> list[Check]:
@@ -235,7 +248,7 @@ class _Examination:
             yield Check(
                 name,
                 False,
-                f"expected a {wanted.model} at {wanted.address}, found {text}",
+                f"expected the model {wanted.model} at {wanted.address}, found {text}",
                 f"Are the addresses of {self._role} and {others[0]} exchanged in the bench's file?"
                 if others
                 else f"Correct address or model of [{self._role}] in the bench's file.",
@@ -339,7 +352,10 @@ class _Examination:
 def _loose(bench: Bench, manager: Any) -> Check:
     """List what VISA finds besides the bench; most instruments on a network do not announce themselves."""
     try:
-        resources = manager.list_resources("?*")
+        with warnings.catch_warnings():
+            # pyvisa-py's advice to install zeroconf, of no use for finding sockets.
+            warnings.simplefilter("ignore", UserWarning)
+            resources = manager.list_resources("?*")
     except (VisaError, OSError, ValueError) as error:
         return Check("VISA resources", True, f"cannot be listed here ({explained(error)})")
     known = {entry.address.casefold() for entry in bench.entries().values()}

@@ -1,27 +1,29 @@
 """The guard's own process: makes the bench safe when the run that started it dies or falls silent.
 
-Run by path (`instruments.guard` does so), never imported by the run's hot code: it needs pyvisa and the standard
-library alone, so that it is on watch a fraction of a second after it was started.
+Run by `instruments.guard`, never by the run's hot code: it needs pyvisa and the standard library alone, so that it is
+on watch a fraction of a second after it was started.
 
-The run writes lines to standard input: first the orders (JSON: `guard_s`, `wait_s`, `targets`), then a number as each
-beat, or "stop". The guard answers with JSON lines on standard output: `{"ready": true}`, `{"beat": n}` for each beat,
-`{"refused": [...]}` when it cannot take the watch, `{"fired": reason}` when it starts to make the bench safe unasked,
-and `{"done": [...], "failed": [...]}` before it leaves. What it does to the instruments it also says on standard error.
+The run writes lines to standard input: first the orders (JSON: `guard_s`, `wait_s`, `run`, `locks`, `places`,
+`targets`), at which the guard locks the bench; then "watch", at which it connects; a number as each beat; and in the
+end "stop", or "leave" when there is nothing to be made safe. The guard answers with JSON lines on standard output:
+`{"claimed": true}` once the bench is this run's, `{"ready": true}` once it is on watch, `{"beat": n}` for each beat,
+`{"refused": [...]}` when it cannot do what it is told, `{"fired": reason}` when it starts to make the bench safe
+unasked, and `{"done": [...], "failed": [...]}` before it leaves. What it does to the instruments it also says on
+standard error. Nothing goes to any instrument before the bench is locked.
 """
 
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import queue
 import signal
-import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from instruments.locks import Locks
 
 PERSIST_S = 60.0
 """How long the guard goes on trying to make an instrument safe."""
@@ -54,6 +56,10 @@ def _manager() -> Any:
     return pyvisa.ResourceManager()
 
 
+class Stranger(Exception):
+    """Another instrument answers than the one that is expected."""
+
+
 class Line:
     """A connection to one instrument, for the few commands that make it safe."""
 
@@ -81,10 +87,10 @@ class Line:
         return str(self._visa.query(command)).strip()
 
     def identify(self) -> None:
-        """Raise `ValueError` unless the instrument is of the model that is expected."""
+        """Raise `Stranger` unless the instrument is of the model that is expected."""
         answer = self.ask(self.target["identity"])
         if self.target["model"].upper() not in answer.upper():
-            raise ValueError(f"expected a {self.target['model']}, but {answer!r} answers")
+            raise Stranger(f"expected the model {self.target['model']}, but {answer!r} answers")
 
     def make_safe(self) -> None:
         """Send what makes the instrument safe and ask whether it is; raises `ValueError` when it is not."""
@@ -107,10 +113,11 @@ class Line:
             self._visa.close()
 
 
-def make_safe(target: Target, line: Line | None, persist_s: float) -> str:
+def make_safe(target: Target, line: Line | None, persist_s: float, known: bool = True) -> str:
     """Make one instrument safe, over the open `line` first and then over fresh ones, and say how; `line` is closed.
 
-    Raises the last error when it is still not safe after `persist_s`.
+    Raises the last error when it is still not safe after `persist_s`. One that is not `known` to be of its model is
+    asked first, and left alone when it is another: `Stranger`.
     """
     deadline = time.monotonic() + persist_s
     patience, pause, attempt = FIRST_TRY_S, 0.05, 0
@@ -120,10 +127,14 @@ def make_safe(target: Target, line: Line | None, persist_s: float) -> str:
             if line is None:
                 line = Line(target, patience)
             line.patience(patience)
+            if not known:
+                line.identify()
             line.make_safe()
             return f"{target['role']} at {target['address']}: {target['meaning']}" + (
                 f" (attempt {attempt})" if attempt > 1 else ""
             )
+        except Stranger:
+            raise
         except Exception:
             if time.monotonic() + pause >= deadline:
                 raise
@@ -144,7 +155,7 @@ class Watch:
         self.events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._log: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lines: dict[str, Line] = {}
-        self._locks: list[tuple[Path, int]] = []
+        self._locks: Locks | None = None
         self._logger = threading.Thread(target=self._write_log, daemon=True)
         self._logger.start()
         threading.Thread(target=self._read, daemon=True).start()
@@ -155,26 +166,37 @@ class Watch:
         if kind != "orders":
             return 0  # The run died before it said what to watch: RF was never on.
         targets: list[Target] = orders["targets"]
-        for target in targets:
-            threading.Thread(target=self._connect, args=(target, orders["wait_s"]), daemon=True).start()
+        self._locks = Locks(orders["places"], Path(orders["locks"]))
+        threading.Thread(target=self._claim, args=(self._locks, orders["wait_s"], orders["run"]), daemon=True).start()
         guard_s, last = orders["guard_s"], time.monotonic()
-        waiting, problems = len(targets), []
+        ours, waiting, problems = False, 0, []
         while True:
             kind, value = self._next(last + guard_s - time.monotonic())
             if kind == "beat":
                 last = time.monotonic()
                 self._tell(beat=value)
             elif kind == "stop":
-                return self._secure(targets, unasked=False)
+                return self._secure(targets if ours else [], unasked=False)
+            elif kind == "leave":
+                return self._secure([], unasked=False)
             elif kind in ("end", "silence"):
                 reason = "the run ended without stopping its guard" if kind == "end" else f"no beat for {guard_s:g} s"
                 self._tell(fired=reason)
+                if not ours:
+                    return 0  # It has sent nothing either: the bench may be another run's.
                 self._say(f"{reason}: making the bench safe")
                 return self._secure(targets, unasked=True)
+            elif kind == "claimed":
+                ours = True
+                self._tell(claimed=True)
+            elif kind == "watch":
+                waiting = len(targets)
+                for target in targets:
+                    threading.Thread(target=self._connect, args=(target,), daemon=True).start()
             else:
                 waiting -= 1
                 problems += [value] if kind == "refused" else []
-                if not waiting and problems:
+                if problems and waiting <= 0:
                     self._tell(refused=problems)
                     return 1
                 if not waiting:
@@ -184,10 +206,8 @@ class Watch:
         """Close what is open and let the last words out; a reader of standard error that is stuck is not waited for."""
         for line in self._lines.values():
             line.close()
-        for path, handle in self._locks:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            os.close(handle)
+        if self._locks is not None:
+            self._locks.free()
         self._log.put(None)
         self._logger.join(0.5)
 
@@ -216,16 +236,27 @@ class Watch:
                 if first:
                     self.events.put(("orders", json.loads(line)))
                     first = False
-                elif line == b"stop":
-                    self.events.put(("stop", None))
+                elif line in (b"watch", b"stop", b"leave"):
+                    self.events.put((line.decode(), None))
                 else:
                     self.events.put(("beat", int(line)))
 
-    def _connect(self, target: Target, wait_s: float) -> None:
-        """Take the watch over one instrument: nobody else's, reachable, and of the right model."""
+    def _claim(self, locks: Locks, wait_s: float, run: int) -> None:
+        """Keep other runs of this computer off the bench: they would switch each other's RF.
+
+        A guard that is still making the bench safe after its run was killed is waited for.
+        """
+        try:
+            locks.take(wait_s, run)
+        except Exception as error:
+            self.events.put(("refused", str(error)))
+        else:
+            self.events.put(("claimed", None))
+
+    def _connect(self, target: Target) -> None:
+        """Take the watch over one instrument: reachable, and of the right model."""
         line = None
         try:
-            self._lock(target, wait_s)
             line = Line(target, target["timeout_s"])
             line.identify()
         except Exception as error:
@@ -235,27 +266,6 @@ class Watch:
         else:
             self._lines[target["role"]] = line
             self.events.put(("connected", None))
-
-    def _lock(self, target: Target, wait_s: float) -> None:
-        """Keep other guards of this computer off: two runs on one bench would switch each other's RF.
-
-        A guard that is still making the bench safe after its run was killed is waited for. The lock goes with the
-        process, however it ends.
-        """
-        key = hashlib.sha256(json.dumps([target["address"].casefold(), target["verify"]]).encode()).hexdigest()[:16]
-        path = Path(tempfile.gettempdir()) / f"labpgt-guard-{key}.lock"
-        deadline = time.monotonic() + wait_s
-        while (handle := _locked(path)) is None:
-            if time.monotonic() >= deadline:
-                raise RuntimeError(
-                    f"another run is using it{_holder(path)}, or a guard is still trying to make it safe after a run "
-                    "died; wait for it to end, or end it"
-                )
-            time.sleep(0.02)
-        # The first byte is what is locked; Windows lets nobody else read a locked byte.
-        os.lseek(handle, 1, os.SEEK_SET)
-        os.write(handle, f"{os.getpid():<16}".encode())
-        self._locks.append((path, handle))
 
     def _secure(self, targets: list[Target], unasked: bool) -> int:
         """Make every instrument safe, each in a thread of its own, RF first; say what was reached."""
@@ -277,8 +287,10 @@ class Watch:
     ) -> None:
         if rank:
             rf_off.wait(LEAD_S)
+        # Before the watch began, nobody has seen yet who is at this address.
+        line = self._lines.pop(target["role"], None)
         try:
-            text, safe = make_safe(target, self._lines.pop(target["role"], None), PERSIST_S), True
+            text, safe = make_safe(target, line, PERSIST_S, known=line is not None), True
         except Exception as error:
             text = (
                 f"{target['role']} at {target['address']}: {target['meaning']} could not be reached in "
@@ -303,48 +315,8 @@ class Watch:
                 os.write(2, text.encode())
 
 
-def _locked(path: Path) -> int | None:
-    """Open and lock a file that guards of every user of this computer share, or return `None` while another has it."""
-    try:
-        handle = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        with contextlib.suppress(OSError):
-            path.chmod(0o666)
-    # A guard that leaves removes its file: a lock counts only on the one that is still there.
-    if _try_lock(handle) and path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
-        return handle
-    os.close(handle)
-    return None
-
-
-def _holder(path: Path) -> str:
-    """Say which process has the lock, if that can be read."""
-    try:
-        return f" (its guard is process {int(path.read_bytes()[1:17])})"
-    except (OSError, ValueError):
-        return ""
-
-
-def _try_lock(handle: int) -> bool:
-    """Lock the first byte of a file for this process, if nobody else has."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            os.lseek(handle, 0, os.SEEK_SET)
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
 def main() -> int:
-    """Watch over one run."""
+    """Watch over one run; returns the exit code, with which to leave at once: threads may be stuck in a driver."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -354,8 +326,3 @@ def main() -> int:
     code = watch.run()
     watch.leave()
     return code
-
-
-if __name__ == "__main__":
-    # Threads that are stuck in an instrument's driver, or in reading the pipe, must not hold up the end.
-    os._exit(main())

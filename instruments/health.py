@@ -37,8 +37,12 @@ class Health:
         return time.monotonic() - self._checked_at
 
     def check(self, rack: Rack, use: RingUse) -> None:
-        """See that nothing comes with RF off, and what comes of the pilot shot; RF is on then. `DeviceFault` if ill."""
+        """See that nothing comes with RF off, and what comes of the pilot shot; RF is on then. `DeviceFault` if ill.
+
+        That attenuator and supplies are as they were set is asked first.
+        """
         rack.rf(False)
+        rack.check_gain()
         idle = use.idle()
         loud, limit = dbm_of(idle.line_v), self._limits.oscillation_dbm
         if loud > limit:

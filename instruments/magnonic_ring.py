@@ -90,14 +90,16 @@ class MagnonicRing(DeviceBase):
         if bench.attenuator is not None:
             low, high = bench.limits.attenuation_db
             if running is not None:
-                high = min(high, running.rack.drivers["attenuator"].maximum)
+                attenuator = running.rack.drivers["attenuator"]
+                high = min(high, attenuator.maximum) // attenuator.step * attenuator.step
             found = {"attenuation_db": (low, high), **found}
         return found
 
     def open(self) -> None:
         """Connect the instruments, check them, set them up, and turn RF on.
 
-        Raises one `DeviceFault` with a line for each thing that is not as it should be; RF was not on then.
+        Raises one `DeviceFault`: when another run has the bench, nothing was sent to any instrument; else it has a line
+        for each thing that is not as it should be, and RF is off, whoever had turned it on.
         """
         with self._lock:
             if self._running is not None:
@@ -108,7 +110,10 @@ class MagnonicRing(DeviceBase):
                 rack = Rack(bench, self._guarded)
                 rack.connect()
             except DeviceFault as fault:
-                raise DeviceFault("\n".join([*problems, str(fault)])) from fault
+                together = DeviceFault("\n".join([*problems, str(fault)]))
+                for note in getattr(fault, "__notes__", ()):
+                    together.add_note(note)
+                raise together from fault
             try:
                 running = _Running(rack, self._new_use(rack), Health(self.name, bench.limits, self._advice))
             except BaseException:
@@ -138,6 +143,7 @@ class MagnonicRing(DeviceBase):
         self._get_ready(running)
 
     def _get_ready(self, running: _Running) -> None:
+        running.use.retune(self.config.carrier_hz)  # a fault may have left it at a tuned one
         running.rack.gain_up(self.config.attenuation_db)
         running.health.check(running.rack, running.use)
         running.ready = True
@@ -156,7 +162,7 @@ class MagnonicRing(DeviceBase):
         """Like `forward`, each shot with its own value (shots,) of some of the settings in `tunable`.
 
         Shots of the same values share captures. Answers above the threshold of auto-oscillation too. An attenuation is
-        rounded to the attenuator's step.
+        rounded up to the attenuator's step.
         """
         with self._lock:
             running = self._opened()
@@ -176,7 +182,8 @@ class MagnonicRing(DeviceBase):
                     parts = running.use.parts(len(rows), drives.shape[1])
                     for some in np.split(rows, np.cumsum(parts)[:-1]):
                         self._hold_on(running, check_health=not tuned)
-                        taken = running.use.take(drives[some])
+                        with running.rack.watching():
+                            taken = running.use.take(drives[some])
                         drift = 0
                         if not tuned:
                             running.health.look_at(taken.pilot)
@@ -322,6 +329,8 @@ class MagnonicRing(DeviceBase):
         running = self._running
         if running is None:
             return found
+        if "attenuator" in running.rack.drivers:
+            found["attenuation_db"] = Setting(running.rack.on_steps(self.config.attenuation_db), "dB")
         return {**found, **_settings_of(running.rack), **running.use.settings()}
 
 

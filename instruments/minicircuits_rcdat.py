@@ -71,7 +71,8 @@ class MiniCircuitsRCDAT(Named, Instrument):
     @property
     def attenuation(self) -> float:
         """Control the attenuation in dB (float strictly from 0 to the model's maximum, in its step)."""
-        return number(self.values(":ATT?")[0])
+        self.ask_attenuation()
+        return self.answered_attenuation()
 
     @attenuation.setter
     def attenuation(self, value: float) -> None:
@@ -87,6 +88,18 @@ class MiniCircuitsRCDAT(Named, Instrument):
             raise InstrumentFault(
                 f"{self.name}: setting an attenuation of {value:g} dB: expected 1 as the answer, got {reply!r}"
             )
+
+    def ask_attenuation(self) -> None:
+        """Ask for the attenuation; read it with `answered_attenuation`."""
+        self.write(":ATT?")
+
+    def answered_attenuation(self) -> float:
+        """Return the answer to `ask_attenuation`, dB; `InstrumentFault` if it is no number."""
+        answer = self.read().strip()
+        try:
+            return number(float(answer))
+        except ValueError:
+            raise InstrumentFault(f"{self.name}: expected a number as the answer to :ATT?, got {answer!r}") from None
 
     def gain_down(self) -> None:
         """Highest attenuation: least gain in the loop."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 
-from instruments.bench import Bench, Entry, SupplyEntry
+from instruments.bench import Bench, Entry, SupplyEntry, same_address
 from instruments.guard_process import Target, make_safe
 from labpgt.errors import DeviceFault
 
@@ -134,6 +134,15 @@ def safe_targets(bench: Bench) -> list[Target]:
     if problems:
         raise DeviceFault("\n".join(problems))
     return found
+
+
+def places(bench: Bench) -> dict[str, str]:
+    """Return what a run locks of a bench, by "role at address": each instrument, a supply channel by channel."""
+    return {
+        f"{role} at {entry.address}": same_address(entry.address)
+        + (f" channel {entry.channel}" if isinstance(entry, SupplyEntry) else "")
+        for role, entry in bench.entries().items()
+    }
 
 
 def make_all_safe(steps: Sequence[tuple[str, Callable[[], None]]]) -> list[str]:

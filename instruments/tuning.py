@@ -27,12 +27,15 @@ def beyond_limits(config: MagnonicRingConfig, bench: Bench) -> list[str]:
 def beyond_attenuator(config: MagnonicRingConfig, rack: Rack) -> list[str]:
     """Say whether the attenuator cannot be set as asked for."""
     attenuator = rack.drivers.get("attenuator")
-    if attenuator is None or config.attenuation_db <= attenuator.maximum:
+    if attenuator is None:
         return []
-    return [
-        f"attenuation_db = {config.attenuation_db:g}: the {rack.identities['attenuator'].model} goes up to "
-        f"{attenuator.maximum:g} dB"
-    ]
+    used, limit = rack.on_steps(config.attenuation_db), rack.bench.limits.attenuation_db[1]
+    asked = f"attenuation_db = {config.attenuation_db:g}: "
+    if used > attenuator.maximum:
+        return [f"{asked}the {rack.identities['attenuator'].model} goes up to {attenuator.maximum:g} dB"]
+    if config.attenuation_db <= limit < used:
+        return [f"{asked}on the attenuator's steps of {attenuator.step:g} dB that is {used:g}, above {limit:g} dB"]
+    return []
 
 
 def groups_of(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -49,7 +50,8 @@ class StopRequest:
         wanted = [n for n in _SIGNALS if n in _ALWAYS or signal.getsignal(n) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._asked) for number in wanted}
         try:
-            yield
+            with _dropped_unsaid():
+                yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -72,6 +74,25 @@ class StopRequest:
         # hung up is not there any more.
         with suppress(OSError):
             os.write(2, b"\nlabpgt: stopping after the device call in hand; once more stops at once\n")
+
+
+@contextmanager
+def _dropped_unsaid() -> Iterator[None]:
+    """While inside, say nothing of an interruption that Python drops because it struck while tidying up.
+
+    "Exception ignored in ..." and a stack would hide the one message there is to be; what else is dropped is shown.
+    """
+    before = sys.unraisablehook
+
+    def show(dropped: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            before(dropped)
+
+    sys.unraisablehook = show
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def default_path(config: Config) -> Path:

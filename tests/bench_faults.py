@@ -14,7 +14,7 @@ from labpgt.session import Session
 from procedures.resume import resume
 from procedures.train import run
 from simulators.virtual_bench.bench import VirtualBench
-from simulators.virtual_bench.faults import KINDS
+from simulators.virtual_bench.faults import KINDS, ONLY
 from tests.virtual_runs import Quantised, small, write_bench
 
 TIMEOUT_S = 0.25
@@ -24,7 +24,7 @@ MESSAGES = {"source": 100, "analyzer": 100, "attenuator": 3, "amplifier": 3}
 _WHILE_OPENING = 0.1
 """Share of the faults that may strike before the first shot."""
 ROLES = {
-    "overload": ("analyzer",),
+    **{kind: (role,) for kind, role in ONLY.items()},
     "oscillate": ("analyzer",),
     "drift": ("analyzer",),
     "nan": ("analyzer",),

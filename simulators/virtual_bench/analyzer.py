@@ -50,6 +50,8 @@ class Analyzer(Instrument):
         """Waits for a trigger."""
         self.result: Any = None
         """What the last acquisition measured; None: nothing yet, or it was aborted."""
+        self._last: Any = None
+        """What the last acquisition found, also after it was told."""
         self.overload = False
         self.acquired = 0
         self._pulses: list[SourceOutput] = []
@@ -181,7 +183,7 @@ class Analyzer(Instrument):
     def reset(self) -> None:
         """Set everything as after `*RST`."""
         self.abort()
-        self.result = None
+        self.result = self._last = None
         self.overload = False
         super().reset()
 
@@ -208,7 +210,7 @@ class Analyzer(Instrument):
 
     async def _measure(self, emissions: list[SourceOutput]) -> None:
         world, now = self.setup.world, asyncio.get_running_loop().time()
-        overload = self.setup.faults.acquiring(self.ROLE)
+        overload = self.setup.faults.doing(self.ROLE, "overload")
         oscillates, drifts = now < self._oscillates_until, now < self._drifts_until
 
         def work() -> Any:
@@ -223,13 +225,20 @@ class Analyzer(Instrument):
                 world.drift = 1.0
 
         try:
-            self.result, self.overload = await self.setup.compute(work)
+            found, self.overload = await self.setup.compute(work)
+            self.result, self._last = self._stale(found), found
             self.acquired += 1
             self.finished()
         except Exception as error:
             self.result, self.overload = None, False
             self.add_error(ScpiError(-310, f"{type(error).__name__}: {error}"))
         self._done.set()
+
+    def _stale(self, found: NDArray[Any]) -> NDArray[Any]:
+        """Return what was measured; while the fault `stale` strikes, the one before, where that looks the same."""
+        last = self._last
+        alike = last is not None and last.shape == found.shape and last.dtype == found.dtype
+        return last if alike and self.setup.faults.doing(self.ROLE, "stale") else found
 
     def oscillate(self, seconds: float) -> None:
         """Let the ring oscillate in all that is measured from now on for a while."""

@@ -44,6 +44,8 @@ class E8257D(Source):
         self._waits = ""
         """Trigger that the sweep waits for; empty: none."""
         self._timer: asyncio.TimerHandle | None = None
+        self._ignored = False
+        """The last list of powers was not taken, nor are its dwells."""
         super().__init__(serial, setup, model)
 
     def build(self) -> None:
@@ -115,10 +117,19 @@ class E8257D(Source):
 
         def command(call: Call) -> None:
             values = [self.limited(argument, *limits, unit) for argument in call.only(1, LONGEST)]
-            self.assign(name, values)
+            if not self._ignores(name):
+                self.assign(name, values)
 
         self.tree.add(pattern, command=command, query=lambda call: ",".join(self.shown(v) for v in self.values[name]))
         self.tree.add(f"{pattern}:POINts", query=lambda call: str(len(self.values[name])))
+
+    def _ignores(self, name: str) -> bool:
+        """Whether this list is silently not taken (fault `ignored`)."""
+        if name == "list_dbm":
+            self._ignored = self.setup.faults.doing(self.ROLE, "ignored") is not None
+            return self._ignored
+        ignored, self._ignored = self._ignored and name == "list_s", False
+        return ignored
 
     def _set_center(self, call: Call) -> None:
         half = (self.values["stop_hz"] - self.values["start_hz"]) / 2

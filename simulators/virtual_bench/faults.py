@@ -11,7 +11,21 @@ ARRIVAL_KINDS = ("drop", "drop-after", "hang", "unplugged", "error")
 """What happens when a message arrives: strikes at the chosen message."""
 BENCH_KINDS = ("overload", "oscillate", "drift")
 """What happens to the signal: begins at the chosen message."""
-KINDS = REPLY_KINDS + ARRIVAL_KINDS + BENCH_KINDS
+SILENT_KINDS = ("stale", "ignored", "stuck")
+"""What is not done although all seems well: strikes the first fitting thing that is to be done from the message on."""
+PANEL_KINDS = ("rf-off", "turned")
+"""What somebody does at the front panel: at the chosen message."""
+KINDS = REPLY_KINDS + ARRIVAL_KINDS + BENCH_KINDS + SILENT_KINDS + PANEL_KINDS
+ONLY = {
+    "overload": "analyzer",
+    "stale": "analyzer",
+    "ignored": "source",
+    "rf-off": "source",
+    "stuck": "attenuator",
+    "turned": "attenuator",
+}
+"""The one role that can have a fault of a kind, where it is not any."""
+_ARRIVING = (*ARRIVAL_KINDS, *PANEL_KINDS, "oscillate", "drift")
 TIMED = {"late": 3.0, "hang": 3.0, "unplugged": 3.0, "oscillate": 3.0, "drift": 3.0}
 """Kinds that last, and for how many seconds unless told otherwise."""
 _NAN = b"9.91E+37"
@@ -28,7 +42,7 @@ class Fault:
     """Messages to that instrument that still go well, counted when the fault was added."""
     seconds: float
     count: int
-    """How many messages, replies or acquisitions in a row it strikes."""
+    """How many messages, replies or things to be done in a row it strikes."""
     struck: int = 0
     """How many it has struck."""
 
@@ -61,8 +75,8 @@ class Faults:
             raise ValueError(f"fault {kind} at {role!r}: no such instrument; expected {', '.join(self._roles)}")
         if kind not in KINDS:
             raise ValueError(f"fault {kind!r} at {role}: no such kind; expected {', '.join(KINDS)}")
-        if kind == "overload" and role != "analyzer":
-            raise ValueError(f"fault overload at {role}: only the analyzer has an input to overload")
+        if ONLY.get(kind, role) != role:
+            raise ValueError(f"fault {kind} at {role}: only the {ONLY[kind]} can have it")
         seconds = TIMED.get(kind, 0.0) if seconds is None else seconds
         if after < 0 or count < 1 or not 0 <= seconds < float("inf"):
             raise ValueError(
@@ -91,12 +105,12 @@ class Faults:
             return [
                 self._strike(state, start, fault)
                 for start, fault in list(state.waiting)
-                if start <= number and (fault.kind in ARRIVAL_KINDS or fault.kind in ("oscillate", "drift"))
+                if start <= number and fault.kind in _ARRIVING
             ]
 
-    def acquiring(self, role: str) -> Fault | None:
-        """Return the overload that strikes the acquisition which begins now."""
-        return self._next(role, ("overload",))
+    def doing(self, role: str, kind: str) -> Fault | None:
+        """Return the fault of this kind that strikes what the instrument does now, if there is one."""
+        return self._next(role, (kind,))
 
     def replying(self, role: str, message: bytes, reply: bytes) -> list[Fault]:
         """Return what strikes this reply."""

@@ -74,6 +74,9 @@ class Instrument:
         """Do what `*TRG` does."""
         raise ScpiError(-211)
 
+    def touched(self) -> None:
+        """Hear that somebody is at the front panel; a model says what is done there."""
+
     def close(self) -> None:
         """Give up what is pending."""
         if self._complete is not None:

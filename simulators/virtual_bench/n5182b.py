@@ -41,6 +41,8 @@ class N5182B(Source):
         self.markers: dict[str, NDArray[np.uint8]] = {}
         self._shots: dict[str, NDArray[np.intp]] = {}
         """Samples at which marker 2 rises, of the waveforms that have markers."""
+        self._ignored = ""
+        """Waveform whose download was not taken, until its markers have come, which are not taken either."""
         self.played = 0
         """Waveforms that triggers have started."""
         super().__init__(serial, setup, model)
@@ -97,6 +99,8 @@ class N5182B(Source):
         folder, name = self._split(unquoted(path))
         if not isinstance(data, bytes):
             raise ScpiError(-104, "expected a binary block")
+        if self._ignores(folder, name):
+            return
         if folder == "MKR1":
             markers = np.frombuffer(data, dtype=np.uint8)
             if name in self.codes and len(markers) != len(self.codes[name]):
@@ -111,6 +115,14 @@ class N5182B(Source):
             self.codes[name] = np.frombuffer(data, dtype=">i2").astype(np.int16).reshape(-1, 2)
             self._unmark(name)
         self.changed("")
+
+    def _ignores(self, folder: str, name: str) -> bool:
+        """Whether this file is silently not taken (fault `ignored`)."""
+        if folder == "WFM1":
+            self._ignored = name if self.setup.faults.doing(self.ROLE, "ignored") else ""
+            return bool(self._ignored)
+        ignored, self._ignored = self._ignored == name, ""
+        return ignored
 
     def _read_back(self, call: Call) -> bytes:
         folder, name = self._split(unquoted(call.one()))

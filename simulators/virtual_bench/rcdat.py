@@ -8,6 +8,8 @@ from simulators.virtual_bench.setup import Setup
 MAXIMUM_DB = {"RCDAT-6000-30": 30.0, "RCDAT-6000-60": 60.0, "RCDAT-6000-90": 90.0, "RCDAT-6000-110": 110.0}
 """Largest attenuation of each model."""
 _STEP = 0.25
+_TURNED_DB = 10.0
+"""By how much somebody turns it up at the front panel."""
 
 
 class RCDAT(Instrument):
@@ -58,6 +60,14 @@ class RCDAT(Instrument):
             return "0"
         if not 0 <= wanted < float("inf"):
             return "0"
+        if not self.setup.faults.doing("attenuator", "stuck"):
+            self._move(wanted)
+        return "1" if wanted <= self.maximum_db else "2"
+
+    def _move(self, wanted: float) -> None:
         self.attenuation_db = min(round(wanted / _STEP) * _STEP, self.maximum_db)
         self.setup.world.attenuation_db = self.attenuation_db
-        return "1" if wanted <= self.maximum_db else "2"
+
+    def touched(self) -> None:
+        """Turn it up: that is what somebody does at its front panel."""
+        self._move(self.attenuation_db + _TURNED_DB)

@@ -171,6 +171,8 @@ class Server:
                 self.instrument.add_error(ScpiError(-310, "injected"))
             case "oscillate" | "drift":
                 self.lasting(fault)
+            case "rf-off" | "turned":
+                self.instrument.touched()
 
     async def _while_hung(self) -> None:
         while (left := self._hung_until - asyncio.get_running_loop().time()) > 0:

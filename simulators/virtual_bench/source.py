@@ -60,6 +60,10 @@ class Source(Instrument):
         """Let the world see the new output."""
         self.setup.show(self.output())
 
+    def touched(self) -> None:
+        """Turn RF off: that is what somebody does at its front panel."""
+        self.assign("output", False)
+
     def emission(self) -> SourceOutput:
         """Return what leaves the connector now, without a trigger."""
         return self.output()

@@ -86,17 +86,17 @@ def failing_later(instrument: PlainInstrument) -> None:
 @pytest.mark.parametrize(
     ("change", "entry", "expected"),
     [
-        (silent, {}, "no answer to its identity query within 0.3 s; expected a N5182B: is it switched on"),
+        (silent, {}, "no answer to its identity query within 0.3 s; expected the model N5182B: is it switched on"),
         (no_line_feed, {}, "no answer to its identity query within 0.3 s"),
-        (another, {}, "expected a N5182B, found a Rohde&Schwarz FSV-7 (serial 101234/007); correct the address"),
-        (garbage, {}, "expected a N5182B"),
+        (another, {}, "expected the model N5182B, found Rohde&Schwarz FSV-7 (serial 101234/007); correct the address"),
+        (garbage, {}, "expected the model N5182B"),
         (page, {}, "is this the port for commands, and not one for web pages"),
         (closing, {}, "the connection is lost"),
         (failing_later, {}, "asking what it can do"),
         (None, {"serial": "MY42"}, "expected the N5182B with serial number MY42, found number MY00000001"),
         (None, {"options": ["653", "656"]}, "expected option 656 in the N5182B, found 653, 657"),
         (None, {"model": "N5182C"}, "no driver for model 'N5182C'; did you mean N5182B"),
-        (None, {"model": "N5172B"}, "expected a N5172B, found a Keysight Technologies N5182B"),
+        (None, {"model": "N5172B"}, "expected the model N5172B, found Keysight Technologies N5182B"),
     ],
 )
 def test_what_is_wrong_is_said_with_role_address_and_remedy(
@@ -136,7 +136,7 @@ def test_all_are_asked_and_all_problems_are_told_together() -> None:
         analyzer, wrong = str(fault.value).splitlines()
         assert analyzer.startswith(f"analyzer at {DEAD}: ")
         assert "nothing listens" in analyzer
-        assert wrong.startswith(f"attenuator at {attenuator.address}: expected a RCDAT-6000-90, found")
+        assert wrong.startswith(f"attenuator at {attenuator.address}: expected the model RCDAT-6000-90, found")
         assert source.got  # It was asked as well, and let go again.
         assert wait_for(lambda: source.connections == attenuator.connections == 0)
 

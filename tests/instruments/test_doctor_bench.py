@@ -1,6 +1,7 @@
 """`labpgt doctor --bench`: each thing that can be wrong at an instrument is found, and comes with what to do."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,7 +9,10 @@ import pytest
 import pyvisa
 
 from instruments import doctor as module
+from instruments import locks
+from instruments.bench import load_bench
 from instruments.doctor import bench_checks
+from instruments.safety import places
 from labpgt.checks import Check
 from tests.instruments.plain_server import PlainAttenuator, PlainInstrument
 
@@ -47,6 +51,8 @@ class Bench:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     # Looking for instruments asks the whole network.
     monkeypatch.setattr(pyvisa.ResourceManager, "list_resources", lambda self, query: ("USB0::1::2::3::INSTR",))
+    (tmp_path / "locks").mkdir()
+    monkeypatch.setattr(locks, "LOCKS", tmp_path / "locks")
     made = Bench(tmp_path)
     yield made
     made.close()
@@ -142,7 +148,7 @@ def falls_silent(bench: Bench) -> None:
     ("change", "name", "detail", "advice"),
     [
         (nothing_listens, "source: reachable", "nothing listens", "Switch the instrument on"),
-        (another_model, "source: identity", "expected a N5182B", "Correct address or model of [source]"),
+        (another_model, "source: identity", "expected the model N5182B", "Correct address or model of [source]"),
         (exchanged, "source: identity", "found Keysight Technologies,N9020A", "source and analyzer exchanged"),
         (wants_cr_lf, "source: termination", "only to messages that end with carriage return", "a line feed in its"),
         (answers_with_cr, "source: termination", "ends with a carriage return", "Set the end of answers"),
@@ -201,3 +207,30 @@ def test_a_file_that_is_no_bench_is_told_line_by_line(tmp_path: Path) -> None:
     assert any("source.address" in check.detail for check in checks)
     (missing,) = bench_checks(tmp_path / "nowhere.toml")
     assert "cannot be read" in missing.detail
+
+
+def test_nothing_is_asked_while_a_run_is_on_the_bench(bench: Bench) -> None:
+    bench.checks()
+    run = locks.Locks(places(load_bench(bench.path)))
+    run.take(0.0, 4711)
+    bench.source.errors = ['-113,"Undefined header"']
+    for instrument in (bench.source, bench.analyzer, bench.attenuator):
+        instrument.got.clear()
+    checks = bench.checks()
+    assert failed(checks) == ["bench: in use"]
+    assert "process 4711" in checks["bench: in use"].detail
+    assert "Nothing was asked" in checks["bench: in use"].advice
+    assert bench.source.got == bench.analyzer.got == bench.attenuator.got == []
+    assert bench.source.errors, "they are the run's to read"
+    run.free()
+    assert failed(bench.checks()) == ["source: error queue"]
+    assert list(locks.LOCKS.iterdir()) == []
+
+
+def test_looking_for_instruments_warns_of_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def listed(self: object, query: str) -> tuple[str, ...]:
+        warnings.warn("needs the zeroconf package", UserWarning, stacklevel=2)
+        return ()
+
+    monkeypatch.setattr(pyvisa.ResourceManager, "list_resources", listed)
+    assert failed(bench.checks()) == []

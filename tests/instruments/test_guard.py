@@ -13,8 +13,10 @@ import psutil
 import pytest
 
 from instruments import guard as module
+from instruments import locks
 from instruments.bench import Bench, Entry, SupplyEntry
 from instruments.guard import Guard
+from instruments.safety import places
 from labpgt.errors import DeviceFault
 from tests.instruments.plain_server import PlainAttenuator, PlainInstrument, wait_for
 
@@ -24,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def _no_old_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ports come back, and with them the names of the locks of a guard that another test left behind."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(locks, "LOCKS", tmp_path)
 
 
 @pytest.fixture
@@ -292,7 +294,7 @@ def test_every_instrument_that_the_guard_cannot_reach_is_told_at_the_start(
     with pytest.raises(DeviceFault) as fault:
         Guard(bench.model_copy(update={"attenuator": impatient})).start()
     lines = str(fault.value).splitlines()
-    assert any("source" in line and source.address in line and "expected a N5182B" in line for line in lines)
+    assert any("source" in line and source.address in line and "expected the model N5182B" in line for line in lines)
     assert any("attenuator" in line and attenuator.address in line for line in lines)
     assert source.rf_on  # Nothing but the identity was asked.
     assert source.got == ["*IDN?"]
@@ -324,11 +326,12 @@ def test_a_second_run_on_the_bench_is_refused(
 ) -> None:
     monkeypatch.setattr(module, "_OTHERS_S", 0.1)
     with Guard(bench) as first:
-        with pytest.raises(DeviceFault, match=f"another run is using it .its guard is process {first.pid}"):
+        with pytest.raises(DeviceFault, match=f"another run is using it .*its guard is process {first.pid}"):
             Guard(bench).start()
         # The first one's bench was not touched.
         first.check()
         assert source.rf_on
+        assert source.got == ["*IDN?"]
 
 
 def test_the_next_run_waits_for_the_guard_of_one_that_was_killed(
@@ -352,13 +355,113 @@ def test_a_run_that_dies_while_its_guard_starts_is_noticed(
     bench: Bench, source: PlainInstrument, attenuator: PlainAttenuator
 ) -> None:
     source.mute = True
-    link = module._Link(bench.guard_s, 0.1)
-    link.begin({"guard_s": bench.guard_s, "wait_s": 1.0, "targets": module.safe_targets(bench)})
+    guard = Guard(bench)
+    guard.claim()
+    link = guard._link
+    assert link is not None
+    link.write(b"watch")
     assert wait_for(lambda: source.got == ["*IDN?"])
     source.mute = False
     link.let_go()
     assert not source.rf_on
     assert safe(source, attenuator)
+
+
+def test_a_bench_is_claimed_before_anything_is_sent_and_made_safe_when_the_run_dies(
+    bench: Bench, source: PlainInstrument, attenuator: PlainAttenuator
+) -> None:
+    guard = Guard(bench)
+    guard.claim()
+    assert source.got == attenuator.got == []
+    assert not guard.on_watch
+    # Somebody has another instrument at an address: nothing is set there.
+    attenuator.model = "RCDAT-6000-30"
+    let_go(guard)
+    assert wait_for(lambda: not source.rf_on)
+    assert wait_for(lambda: not guard._link or guard._link.process.poll() is not None)
+    assert source.got == ["*IDN?", ":OUTP OFF", ":OUTP?"]
+    assert attenuator.got == [":MN?"]
+    assert any("RCDAT-6000-90" in line and "RCDAT-6000-30" in line for line in guard.stop())
+
+
+def test_a_bench_that_is_safe_is_left_without_a_word(bench: Bench, source: PlainInstrument, tmp_path: Path) -> None:
+    guard = Guard(bench)
+    guard.claim()
+    assert list(tmp_path.iterdir())
+    assert guard.leave() == []
+    assert source.got == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_refused_the_bench_does_nothing_to_it_however_it_ends(
+    bench: Bench, source: PlainInstrument, attenuator: PlainAttenuator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = locks.Locks(places(bench))
+    held.take(0.0, os.getpid())
+    monkeypatch.setattr(module, "_OTHERS_S", 10.0)
+    orders = {
+        "guard_s": 3.0,
+        "wait_s": 10.0,
+        "run": os.getpid(),
+        "locks": str(locks.LOCKS),
+        "places": places(bench),
+        "targets": module.safe_targets(bench),
+    }
+    for word in (b"stop", b""):
+        link = module._Link(3.0, 0.1)
+        link.begin(orders)
+        time.sleep(0.3)
+        link.write(word) if word else link.let_go()
+        assert wait_for(lambda link=link: link.process.poll() is not None)  # type: ignore[misc]
+        link.let_go()
+    held.free()
+    assert source.got == attenuator.got == []
+    assert source.rf_on
+
+
+def test_one_lock_for_everybody_wherever_their_files_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    script = "from instruments.locks import LOCKS; print(LOCKS)"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "TMPDIR": place, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for place in (str(tmp_path), "/var/tmp")
+    }
+    assert len(found) == 1
+
+
+def test_who_has_the_bench_is_known_also_when_the_guard_is_gone(bench: Bench) -> None:
+    mine, other = Guard(bench), locks.Locks(places(bench))
+    with mine.held() as who:
+        assert who == ""
+        with pytest.raises(RuntimeError, match=f"another run is using it .process {os.getpid()}"):
+            other.take(0.0, 1)
+    other.take(0.0, 4711)
+    with mine.held() as who:
+        assert "process 4711" in who
+    other.free()
+    with mine, mine.held() as who:
+        assert who == ""
+        with pytest.raises(RuntimeError, match="its guard is process"):
+            other.take(0.0, 1)
+
+
+def test_locks_are_taken_all_or_none(tmp_path: Path) -> None:
+    first, both = locks.Locks({"a": "1"}), locks.Locks({"a": "1", "b": "2", "c": "0"})
+    first.take(0.0, 1)
+    with pytest.raises(RuntimeError, match="a: another run"):
+        both.take(0.0, 2)
+    assert len(list(tmp_path.iterdir())) == 1
+    first.free()
+    both.take(0.0, 2)
+    for path in tmp_path.iterdir():
+        assert path.stat().st_mode & 0o666 == 0o666, "for every user"
+    both.free()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_guard_needs_no_heavy_library_and_no_descriptor_of_the_run(bench: Bench, tmp_path: Path) -> None:

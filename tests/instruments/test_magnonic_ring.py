@@ -64,7 +64,8 @@ def test_a_batch_of_any_size_is_one_upload_one_trigger_one_capture(bench: TriedB
         source, analyzer = bench.sent_to("source"), bench.sent_to("analyzer")
         assert source.count(b"*TRG") == source.count(b'"WFM1:LABPGT",#') == source.count(b'"MKR1:LABPGT",#') == 1
         assert analyzer.count(b":FETC:WAV0?") == analyzer.count(b":INIT:WAV") == 1
-        assert len(bench.replies) == 4, "armed, samples, overload, and RF with errors while the analyser measures"
+        asked = [role for role, _ in bench.replies if role != "attenuator"]
+        assert len(asked) == 4, "armed, samples, overload, and RF with errors while the analyser measures"
         one_by_one = np.concatenate([ring.forward(drive[None]) for drive in drives])
     assert np.array_equal(found, one_by_one)
 
@@ -157,7 +158,7 @@ def test_every_bad_input_is_told_at_once_and_before_rf(bench: TriedBench) -> Non
             r"power_dbm = 20: the bench's limit is 10 dBm",
             r"carrier_hz = 7000000000: the bench's limits are 2000000000 to 6000000000 Hz",
             r"attenuation_db = 3: the bench's limits are 4 to 90 dB",
-            "expected a FSV-7, found a Agilent Technologies N9020A",
+            "expected the model FSV-7, found Agilent Technologies N9020A",
             "expected the RCDAT-6000-90 with serial number X1",
         ),
         strict=True,

@@ -120,7 +120,7 @@ def test_another_instrument_at_the_address_is_not_taken(hasty: TriedBench) -> No
             ring.forward(DRIVES)
         hasty.virtual.faults.add("analyzer", "identity", count=2)
         for _ in range(2):
-            with pytest.raises(DeviceFault, match="expected a N9020A, found a ACME MODEL X"):
+            with pytest.raises(DeviceFault, match="expected the model N9020A, found ACME MODEL X"):
                 ring.recover()
             assert not hasty.rf_on
         ring.recover()

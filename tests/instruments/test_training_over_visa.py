@@ -63,7 +63,7 @@ def test_the_result_does_not_depend_on_how_shots_are_batched(
     assert last.parameters_sha256 == faulty.hash
 
 
-@pytest.mark.parametrize(("kind", "another"), zip(KINDS[::2], KINDS[1::2], strict=True))
+@pytest.mark.parametrize(("kind", "another"), list(zip(KINDS[::2], (*KINDS, KINDS[0])[1::2], strict=True)))
 def test_a_fault_of_each_kind(faulty: FaultyBench, kind: str, another: str) -> None:
     """The table of a thousand (`python -m tests.fault_table`) in small: two faults a run."""
     random = np.random.default_rng([7, KINDS.index(kind)])

@@ -28,6 +28,8 @@ class StillWorld:
         self.full_scale_v = 0.25
         self.output = SourceOutput()
         self.drift = 1.0
+        self.level = 1.0
+        """Factor on the samples of IQ."""
         self.overload_next = self.oscillate = 0
         self.asked: list[tuple[str, SourceOutput, tuple[Any, ...]]] = []
         self.disturbed: list[tuple[bool, bool, float]] = []
@@ -46,7 +48,7 @@ class StillWorld:
 
     def capture_iq(self, samples: int, rate_hz: float, center_hz: float, range_v: float) -> Capture:
         self._note("iq", samples, rate_hz, center_hz, range_v)
-        return Capture(1e-3 * np.arange(samples) * self.drift + 0j, self.overload_next > 0)
+        return Capture(1e-3 * np.arange(samples) * self.drift * self.level + 0j, self.overload_next > 0)
 
     def idle_iq(self, samples: int, rate_hz: float, center_hz: float, range_v: float) -> Capture:
         self._note("idle", samples, rate_hz, center_hz, range_v)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from simulators.virtual_bench.bench import VirtualBench
 from simulators.virtual_bench.faults import KINDS, Faults
@@ -37,6 +38,11 @@ def test_only_what_can_go_wrong_can_be_added() -> None:
         ("magnet", "late", {}),
         ("source", "later", {}),
         ("source", "overload", {}),
+        ("source", "stale", {}),
+        ("analyzer", "ignored", {}),
+        ("analyzer", "rf-off", {}),
+        ("source", "stuck", {}),
+        ("source", "turned", {}),
         ("source", "late", {"after": -1}),
         ("source", "late", {"count": 0}),
         ("source", "late", {"seconds": float("nan")}),
@@ -213,6 +219,113 @@ def test_what_happens_to_the_signal(bench: VirtualBench, client: Plain) -> None:
             end = time.monotonic() + 20 * LATE_S
             while capture(bench, source, client)[0] != (False, False, 1.0):
                 assert time.monotonic() < end
+
+
+def fetched(source: Plain, analyzer: Plain) -> NDArray[np.float32]:
+    """The samples of a capture, taken anew."""
+    assert analyzer.ask(":INIT:WAV;:STAT:OPER:COND?") == "32"
+    source.send("*TRG")
+    return np.frombuffer(analyzer.ask_block("FETC:WAV0?"), "<f4")
+
+
+def test_a_stale_capture_is_the_one_before(bench: VirtualBench, client: Plain) -> None:
+    world: Any = bench.world
+    with plain(bench, "source") as source:
+        source.send("*RST;*CLS")
+        load(source, "A", waveform(128))
+        arm(source, client)
+        assert source.errors() == []
+        taken = []
+        fault = None
+        for level in (1.0, 2.0, 3.0, 4.0):
+            world.level = level
+            if level == 2.0:
+                fault = bench.faults.add("analyzer", "stale", count=2)
+            taken.append(fetched(source, client)[2] / 1e-3)
+        assert taken == pytest.approx([1.0, 1.0, 2.0, 4.0])
+        assert fault is not None
+        assert fault.struck == 2
+        # Another length cannot be the one before: the fault waits for one that can.
+        fault = bench.faults.add("analyzer", "stale")
+        world.level = 5.0
+        client.send(":WAV:SWE:TIME 2560ns")
+        assert fetched(source, client)[2] / 1e-3 == pytest.approx(5.0)
+        assert fault.struck == 0
+        world.level = 6.0
+        assert fetched(source, client)[2] / 1e-3 == pytest.approx(5.0)
+        assert fault.struck == 1
+        world.level = 1.0
+        assert client.errors() == []
+
+
+def test_a_waveform_is_silently_not_taken(bench: VirtualBench) -> None:
+    instrument = bench.instruments["source"]
+    with plain(bench, "source") as source:
+        source.send("*RST;*CLS")
+        load(source, "B", waveform(128, peak=1000))
+        assert source.errors() == []
+        fault = bench.faults.add("source", "ignored")
+        load(source, "B", waveform(256, peak=2000))  # of another length: its markers alone would be an error
+        assert source.errors() == []
+        assert fault.struck == 1
+        assert instrument.codes["B"].shape == (128, 2)
+        assert instrument.codes["B"].max() == 1000
+        assert instrument.markers["B"].shape == (128,)
+        load(source, "B", waveform(256, peak=2000))
+        assert source.errors() == []
+        assert instrument.codes["B"].shape == (256, 2)
+
+
+def test_a_list_is_silently_not_taken() -> None:
+    with still_bench("spectrum") as bench, plain(bench, "source") as source:
+        instrument = bench.instruments["source"]
+        source.send(":LIST:TYPE LIST;:LIST:POW -1,-2;:LIST:DWEL 0.1,0.1")
+        assert source.errors() == []
+        bench.faults.add("source", "ignored")
+        source.send(":LIST:POW -3,-4,-5;:LIST:DWEL 0.1,0.1,0.1;:POW:MODE LIST;:TRIG:SOUR BUS;:INIT:CONT OFF;:INIT")
+        assert source.errors() == []
+        assert instrument.values["list_dbm"] == [-1, -2]
+        source.send(":LIST:POW -3,-4,-5;:LIST:DWEL 0.1,0.1,0.1")
+        assert source.errors() == []
+        assert instrument.values["list_dbm"] == [-3, -4, -5]
+
+
+def test_somebody_turns_rf_off(bench: VirtualBench) -> None:
+    with plain(bench, "source") as source:
+        source.send("*RST;*CLS")
+        assert source.ask(":OUTP ON;:OUTP?") == "1"
+        bench.faults.add("source", "rf-off", after=1)
+        assert source.ask(":OUTP?") == "1"
+        assert source.ask(":OUTP?") == "0"
+        assert not bench.instruments["source"].rf_on
+        assert not bench.world.output.rf_on
+        assert source.ask(":OUTP ON;:OUTP?") == "1"  # at a button, not for ever
+        assert source.errors() == []
+        source.send("*RST")
+
+
+def test_an_attenuator_that_does_not_move(bench: VirtualBench) -> None:
+    with plain(bench, "attenuator") as attenuator:
+        assert attenuator.ask(":SETATT=20") == "1"
+        bench.faults.add("attenuator", "stuck", count=2)
+        for _ in range(2):
+            assert attenuator.ask(":SETATT=30") == "1"
+            assert attenuator.ask(":ATT?") == "20.00"
+            assert bench.world.attenuation_db == 20
+        assert attenuator.ask(":SETATT=30") == "1"
+        assert attenuator.ask(":ATT?") == "30.00"
+        assert bench.world.attenuation_db == 30
+
+
+def test_somebody_turns_the_attenuator_up(bench: VirtualBench) -> None:
+    with plain(bench, "attenuator") as attenuator:
+        assert attenuator.ask(":SETATT=20") == "1"
+        bench.faults.add("attenuator", "turned")
+        assert attenuator.ask(":ATT?") == "30.00"
+        assert bench.world.attenuation_db == 30
+        assert attenuator.ask(":SETATT=85") == "1"
+        bench.faults.add("attenuator", "turned")
+        assert attenuator.ask(":ATT?") == "90.00"
 
 
 def test_an_overload_is_really_beyond_the_converter() -> None:
