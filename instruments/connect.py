@@ -17,7 +17,7 @@ from pyvisa.errors import VisaIOError
 from instruments.bench import Bench, Entry, SupplyEntry
 from instruments.guard_process import visa
 from instruments.models import driver_class
-from instruments.scpi import InstrumentFault
+from instruments.scpi import InstrumentFault, SettingRefused
 from instruments.sockets import mend_socket
 from labpgt.errors import DeviceFault, LabpgtError
 
@@ -104,9 +104,11 @@ def lost(error: BaseException | None) -> bool:
 
     So it is after anything that came from the connection or from an answer, for bytes may be left in it or still on
     their way. Not so after a fault that is the run's own conclusion from whole answers (a `DeviceFault` with no such
-    error behind it).
+    error behind it), nor after a value that the driver did not send.
     """
     while error is not None:
+        if isinstance(error, SettingRefused):
+            return False
         if isinstance(error, (InstrumentFault, VisaError, OSError, EOFError, *_UNREADABLE)):
             return True
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

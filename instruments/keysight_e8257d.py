@@ -10,12 +10,12 @@ from instruments.scpi import (
     LINES,
     InstrumentFault,
     LabInstrument,
+    SettingRefused,
     choice_control,
     measured,
     number,
     real_control,
     switch_control,
-    whole,
     whole_control,
 )
 
@@ -133,7 +133,6 @@ class KeysightE8257D(LabInstrument, Agilent8257D):
         "Control what takes a list to its next point ('bus', 'external', 'immediate' or 'key').",
         {"bus": "BUS", "external": "EXT", "immediate": "IMM", "key": "KEY"},
     )
-    list_points = measured(":LIST:POW:POIN", "Get the number of points in the list of powers (int).", whole)
 
     # Step sweep and low frequency output, as pymeasure has them
 
@@ -187,19 +186,19 @@ class KeysightE8257D(LabInstrument, Agilent8257D):
         self.modulation_enabled = False
 
     def load_list(self, power_dbm: Sequence[float], dwell_s: float) -> None:
-        """Load a list of powers (dBm), each for `dwell_s` (s) at least. `ValueError` before anything is sent."""
+        """Load a list of powers (dBm), each for `dwell_s` (s) at least. `SettingRefused` before anything is sent."""
         few, many = self.LIST_POINTS
         if not few <= len(power_dbm) <= many:
-            raise ValueError(f"{self.name}: expected a list of {few} to {many} powers, got {len(power_dbm)}")
+            raise SettingRefused(f"{self.name}: expected a list of {few} to {many} powers, got {len(power_dbm)}")
         low, high = self.limits("power")
         for point, power in enumerate(power_dbm):
             if not low <= power <= high:
-                raise ValueError(
+                raise SettingRefused(
                     f"{self.name}: expected powers of {low:g} to {high:g} dBm in a list, got {power:g} at point {point}"
                 )
         short, long = self.DWELL_S
         if not short <= dwell_s <= long:
-            raise ValueError(f"{self.name}: expected a dwell of {short:g} to {long:g} s, got {dwell_s:g}")
+            raise SettingRefused(f"{self.name}: expected a dwell of {short:g} to {long:g} s, got {dwell_s:g}")
         with self.group(f"loading a list of {len(power_dbm)} powers"):
             self.write(":LIST:TYPE LIST")
             self.write(":LIST:DWEL:TYPE LIST")

@@ -38,7 +38,7 @@ class KeysightN9020A(LabInstrument):
     }
     """Analysis bandwidth in Hz that an option gives; without any it is 10 MHz. The sample rate is 1.25 times it."""
     OVERLOAD: ClassVar[int] = 0b110000
-    """Bits of the questionable integrity register: converter over range, over range."""
+    """Bits of the questionable integrity register: input overload, over range."""
 
     def __init__(self, adapter: Any, name: str = "Keysight N9020A signal analyser", **kwargs: Any) -> None:
         super().__init__(adapter, name, **kwargs)
@@ -92,12 +92,9 @@ class KeysightN9020A(LabInstrument):
     )
 
     questionable_integrity = measured(
-        ":STAT:QUES:INT:COND", "Get the bits of the questionable integrity register (int).", whole
-    )
-    waiting_for_trigger = measured(
-        ":STAT:OPER:COND",
-        "Get whether the analyser is armed and waits for its trigger (bool).",
-        lambda bits: bool(whole(bits) & 0b100000),
+        ":STAT:QUES:INT",
+        "Get the bits that rose in the questionable integrity register since they were last read (int).",
+        whole,
     )
 
     def setup_zero_span(
@@ -191,15 +188,21 @@ class KeysightN9020A(LabInstrument):
             return self.ask_floats("*WAI;:TRAC? TRACE1", self._values)
 
     def fetch_iq(self) -> NDArray[np.complex128]:
-        """Wait for the capture and return I + jQ in V peak, `(samples,)`."""
+        """Wait for the capture and return I + jQ in V peak, `(samples,)`.
+
+        Without `*WAI` the analyser may answer with the capture before.
+        """
         if self._arm != ":INIT:WAV":
             raise InstrumentFault(f"{self.name}: fetching I and Q: no capture was set up")
         with self.patience(self._duration_s):
-            pairs = self.ask_floats(":FETC:WAV0?", 2 * self._values, spare=2 * 2)
+            pairs = self.ask_floats("*WAI;:FETC:WAV0?", 2 * self._values, spare=2 * 2)
         return pairs.view(np.complex128)
 
     def overloaded(self) -> bool:
-        """Whether the analyser says that the input was too strong for its range."""
+        """Whether the input was too strong for the range, for however short, since this was last asked.
+
+        The register holds what happened until it is read, so that what happened before a capture may be told after it.
+        """
         return bool(self.questionable_integrity & self.OVERLOAD)
 
     def abort(self) -> None:

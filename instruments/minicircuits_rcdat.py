@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pymeasure.instruments import Instrument
 
-from instruments.scpi import Identity, InstrumentFault, Named, number
+from instruments.scpi import Identity, InstrumentFault, Named, SettingRefused, checked_value, number, refusing
 
 
 class MiniCircuitsRCDAT(Named, Instrument):
@@ -68,6 +68,10 @@ class MiniCircuitsRCDAT(Named, Instrument):
         assert self._range is not None
         return self._range[1]
 
+    def limits(self, name: str) -> tuple[float, float]:
+        """Lowest and highest value that the property of that name takes; `AttributeError` if it has none."""
+        return (0.0, self.maximum) if name == "attenuation" else super().limits(name)
+
     @property
     def attenuation(self) -> float:
         """Control the attenuation in dB (float strictly from 0 to the model's maximum, in its step)."""
@@ -76,11 +80,11 @@ class MiniCircuitsRCDAT(Named, Instrument):
 
     @attenuation.setter
     def attenuation(self, value: float) -> None:
-        if not 0 <= value <= self.maximum:
-            raise ValueError(f"{self.name}: expected an attenuation of 0 to {self.maximum:g} dB, got {value:g}")
+        with refusing(f"{self.name}: attenuation"):
+            checked_value(value, self.limits("attenuation"), "dB")
         if value % self.step:
-            raise ValueError(
-                f"{self.name}: expected an attenuation in steps of {self.step:g} dB, got {value:g}; "
+            raise SettingRefused(
+                f"{self.name}: attenuation: expected steps of {self.step:g} dB, got {value:g}; "
                 f"the nearest is {round(value / self.step) * self.step:g}"
             )
         reply = self.ask(f":SETATT={value:.15g}").strip()

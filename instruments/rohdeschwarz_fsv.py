@@ -12,6 +12,7 @@ from instruments.scpi import (
     Identity,
     InstrumentFault,
     LabInstrument,
+    SettingRefused,
     choice_control,
     measured,
     real_control,
@@ -21,6 +22,7 @@ from instruments.scpi import (
 )
 
 TRIGGERS: Mapping[str, str] = {"external": "EXT", "immediate": "IMM"}
+TRACE_MODES = ("WRIT", "MAXH", "MINH", "AVER", "VIEW")
 
 
 class _Analyzer(LabInstrument, FSSeries):
@@ -79,14 +81,18 @@ class _Analyzer(LabInstrument, FSSeries):
         {"rms": "RMS", "average": "AVER", "sample": "SAMP", "positive": "POS", "negative": "NEG", "auto peak": "APE"},
     )
     unit = choice_control("CALC:UNIT:POW", "Control the unit of levels ('V' or 'dBm').", {"V": "V", "dBm": "DBM"})
+    trace_mode = choice_control(
+        "DISP:TRAC:MODE",
+        f"Control what a new sweep does to the trace (one of {', '.join(TRACE_MODES)}).",
+        {mode: mode for mode in TRACE_MODES},
+    )
     trigger_source = choice_control("TRIG:SOUR", "Control what starts a sweep ('external' or 'immediate').", TRIGGERS)
 
     continuous_sweep_enabled = switch_control("INIT:CONT", "Control whether a new sweep begins when one ends (bool).")
-    questionable_power = measured("STAT:QUES:POW:COND", "Get the bits of the questionable power register (int).", whole)
-    waiting_for_trigger = measured(
-        "STAT:OPER:COND",
-        "Get whether the analyser is armed and waits for its trigger (bool).",
-        lambda bits: bool(whole(bits) & 0b100000),
+    questionable_power = measured(
+        "STAT:QUES:POW",
+        "Get the bits that rose in the questionable power register since they were last read (int).",
+        whole,
     )
 
     @property
@@ -167,7 +173,10 @@ class _Analyzer(LabInstrument, FSSeries):
             raise InstrumentFault(f"{self.name}: nothing was set up to acquire")
 
     def overloaded(self) -> bool:
-        """Whether the analyser says that the input was too strong for its range."""
+        """Whether the input was too strong for the range, for however short, since this was last asked.
+
+        The register holds what happened until it is read, so that what happened before a capture may be told after it.
+        """
         return bool(self.questionable_power & self.OVERLOAD)
 
     def abort(self) -> None:
@@ -218,7 +227,7 @@ class RohdeSchwarzFSV(_Analyzer):
             self.require_options(["K14"], f"taking {frames} spectra in one go")
         low, high = self.FRAMES
         if not low <= frames <= high:
-            raise ValueError(f"{self.name}: expected {low} to {high} spectra in one go, got {frames}")
+            raise SettingRefused(f"{self.name}: expected {low} to {high} spectra in one go, got {frames}")
         with self.group(f"setting up {frames} spectra in one go"):
             self.write("CALC:SGR ON")
             self.write("CALC:SGR:CONT OFF")

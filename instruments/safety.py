@@ -4,9 +4,9 @@ Safe is: RF off first, then the loop's gain down (attenuation at its maximum, am
 whose loop gain is above the threshold goes on by itself without RF. The magnet is left as it is: its field alone harms
 nobody, and a current cut off in an inductive coil does.
 
-Commands from "Keysight Signal Generators SCPI Command Reference" (E8251-90356; N5180-90057 for the MXG and EXG),
-"Mini-Circuits Programmable Attenuators Programming Manual", "Keysight E36300 Series Programming Guide" (E36311-90008)
-and "Rohde & Schwarz HMP Series SCPI Programmer's Manual".
+Commands from the "SCPI Command Reference" of Keysight's signal generators, "Mini-Circuits Programmable Attenuators
+Programming Manual", "Keysight E36300 Series Programming Guide" and "Rohde & Schwarz HMP Series SCPI Programmer's
+Manual".
 """
 
 import re

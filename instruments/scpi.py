@@ -11,11 +11,13 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 from pymeasure.instruments import Instrument, SCPIMixin
+from pymeasure.instruments.common_base import DynamicProperty
 
 from labpgt.errors import DeviceFault
 
@@ -31,6 +33,10 @@ NOT_A_NUMBER = 9.9e37
 
 class InstrumentFault(DeviceFault):
     """An instrument reported errors, or answered with something that cannot be the answer."""
+
+
+class SettingRefused(InstrumentFault, ValueError):
+    """A value that the driver does not send, because the instrument cannot take it; the connection is as it was."""
 
 
 class Identity(NamedTuple):
@@ -69,6 +75,10 @@ class Named:
                 "check the address, or name the model that is there"
             )
         return identity
+
+    def limits(self, name: str) -> tuple[float, float]:
+        """Lowest and highest value that the property of that name takes now; `AttributeError` if it has none."""
+        raise AttributeError(f"{self.name}: {name} has no limits")
 
     def installed_options(self) -> frozenset[str]:
         """Names of the options that the instrument has."""
@@ -122,8 +132,13 @@ class LabInstrument(Named, SCPIMixin, Instrument):
 
     def limits(self, name: str) -> tuple[float, float]:
         """Lowest and highest value that the property of that name takes now."""
-        control = getattr(type(self), name)
+        control = getattr(type(self), name, None)
+        if not hasattr(control, "limits"):
+            return super().limits(name)
         return getattr(self, f"{control.prefix}{name}_values", control.limits)
+
+    def was_set(self, name: str, value: Any) -> None:
+        """Hear that a value was sent for the property of that name."""
 
     def identify(self) -> Identity:
         """Return the fields of `*IDN?`; `InstrumentFault` if there are not four."""
@@ -265,6 +280,43 @@ def whole(value: Any) -> int:
     return int(value)
 
 
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Say what it is that takes no such value, when the body raises `SettingRefused`."""
+    try:
+        yield
+    except SettingRefused as refused:
+        raise SettingRefused(f"{what}: {refused}") from None
+
+
+class Setting(DynamicProperty):
+    """A property of pymeasure's that names itself and its instrument when it refuses a value."""
+
+    limits: tuple[float, float]
+    """Lowest and highest value of a number, unless an instance has others."""
+
+    @classmethod
+    def of(cls, control: property, limits: tuple[float, float] | None = None) -> "Setting":
+        """Return a property that does what one made by pymeasure does."""
+        dynamic = isinstance(control, DynamicProperty)
+        found = cls(
+            control.fget,
+            control.fset,
+            fget_params_list=control.fget_params_list if dynamic else None,
+            fset_params_list=control.fset_params_list if dynamic else None,
+            prefix=control.prefix if dynamic else "",
+        )
+        if limits is not None:
+            found.limits = limits
+        return found
+
+    def __set__(self, instrument: Any, value: Any) -> None:
+        """Set it, or raise `SettingRefused` before anything is sent."""
+        with refusing(f"{instrument.name}: {self.name}"):
+            super().__set__(instrument, value)
+        instrument.was_set(self.name, value)
+
+
 def real_control(
     command: str, docs: str, values: tuple[float, float], *, unit: str = "", auto: bool = False
 ) -> property:
@@ -281,25 +333,24 @@ def real_control(
         f"{command}?",
         f"{command}%s",
         docs,
-        validator=_within(command, auto),
+        validator=_within(_unit(docs), auto),
         values=values,
         get_process=number,
         get_process_list=number,
         set_process=process,
         dynamic=True,
     )
-    control.limits = values
-    return control
+    return Setting.of(control, values)
 
 
 def whole_control(command: str, docs: str, values: tuple[int, int]) -> property:
     """A property that is a whole number within limits, which an instance narrows with `<property>_values`."""
 
-    within = _within(command)
+    within = _within("")
 
     def check(value: int, limits: Sequence[int]) -> int:
         if within(value, limits) != int(value):
-            raise ValueError(f"{command}: expected a whole number, got {value!r}")
+            raise SettingRefused(f"expected a whole number, got {value:.12g}")
         return int(value)
 
     control = Instrument.control(
@@ -312,8 +363,7 @@ def whole_control(command: str, docs: str, values: tuple[int, int]) -> property:
         get_process_list=whole,
         dynamic=True,
     )
-    control.limits = values
-    return control
+    return Setting.of(control, values)
 
 
 def choice_control(command: str, docs: str, choices: Mapping[Any, str]) -> property:
@@ -321,7 +371,7 @@ def choice_control(command: str, docs: str, choices: Mapping[Any, str]) -> prope
 
     def check(value: Any, words: Mapping[Any, str]) -> str:
         if value not in words:
-            raise ValueError(f"{command}: expected one of {', '.join(map(repr, words))}, got {value!r}")
+            raise SettingRefused(f"expected one of {', '.join(map(repr, words))}, got {value!r}")
         return words[value]
 
     def read(reply: Any) -> Any:
@@ -330,7 +380,7 @@ def choice_control(command: str, docs: str, choices: Mapping[Any, str]) -> prope
                 return value
         raise InstrumentFault(f"{command}?: expected one of {', '.join(choices.values())} as an answer, got {reply!r}")
 
-    return Instrument.control(
+    control = Instrument.control(
         f"{command}?",
         f"{command} %s",
         docs,
@@ -340,6 +390,7 @@ def choice_control(command: str, docs: str, choices: Mapping[Any, str]) -> prope
         get_process=read,
         get_process_list=read,
     )
+    return Setting.of(control)
 
 
 def measured(command: str, docs: str, process: Callable[[Any], Any] = number) -> property:
@@ -352,13 +403,24 @@ def switch_control(command: str, docs: str) -> property:
     return choice_control(command, docs, {True: "1", False: "0"})
 
 
-def _within(command: str, auto: bool = False) -> Callable[[Any, Sequence[float]], Any]:
-    def check(value: Any, limits: Sequence[float]) -> Any:
-        if auto and value == "AUTO":
-            return value
-        # Written so that NaN fails it.
-        if not min(limits) <= value <= max(limits):
-            raise ValueError(f"{command}: expected {min(limits):.12g} to {max(limits):.12g}, got {value:.12g}")
+def checked_value(value: Any, limits: Sequence[float], unit: str) -> float:
+    """Return a number that is within limits, or raise `SettingRefused`; NaN is within none."""
+    if isinstance(value, Real) and min(limits) <= value <= max(limits):
         return value
+    got = f"{value:.12g}" if isinstance(value, Real) else repr(value)
+    raise SettingRefused(f"expected {min(limits):.12g} to {max(limits):.12g}{unit and ' ' + unit}, got {got}")
+
+
+def _within(unit: str, auto: bool = False) -> Callable[[Any, Sequence[float]], Any]:
+    def check(value: Any, limits: Sequence[float]) -> Any:
+        return value if auto and value == "AUTO" else checked_value(value, limits, unit)
 
     return check
+
+
+def _unit(docs: str) -> str:
+    """Return the unit that a property's documentation names: "Control the span in Hz (float ..."."""
+    found = re.search(r" in (\S+) \(", docs)
+    if found is None:
+        raise ValueError(f"{docs!r} names no unit")
+    return found[1]

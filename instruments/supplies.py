@@ -3,25 +3,44 @@
 Command sets are pymeasure's, as they are: `KeysightE36312A` and `HMP4040`.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pymeasure.instruments.keysight import KeysightE36312A
 from pymeasure.instruments.rohdeschwarz import HMP4040
 
-from instruments.scpi import InstrumentFault, LabInstrument, number
+from instruments.scpi import InstrumentFault, LabInstrument, SettingRefused, checked_value, number, refusing
 
 
 class Supply(LabInstrument):
     """One channel of a supply."""
 
+    RANGES: ClassVar[Mapping[int, tuple[float, float]]] = {}
+    """Highest voltage in V and highest current in A of each channel."""
     CHANNELS: ClassVar[tuple[int, ...]] = ()
     """Numbers of the channels."""
 
     def __init__(self, adapter: Any, name: str, channel: int = 1, **kwargs: Any) -> None:
         if channel not in self.CHANNELS:
-            raise ValueError(f"{name}: expected channel {', '.join(map(str, self.CHANNELS))}, got {channel}")
+            raise SettingRefused(f"{name}: expected channel {', '.join(map(str, self.CHANNELS))}, got {channel}")
         super().__init__(adapter, name, **kwargs)
         self.channel = channel
+
+    def limits(self, name: str) -> tuple[float, float]:
+        """Lowest and highest value that the property of that name takes; `AttributeError` if it has none."""
+        highest_v, highest_a = self.RANGES[self.channel]
+        highest = {"voltage_v": highest_v, "current_a": highest_a}
+        return (0.0, highest[name]) if name in highest else super().limits(name)
+
+    def _checked(self, name: str, value: float, unit: str) -> float:
+        """Return a value that the property of that name takes, or raise `SettingRefused`."""
+        with refusing(f"{self.name}: {name}"):
+            return checked_value(value, self.limits(name), unit)
+
+    def _on_or_off(self, value: Any) -> bool:
+        if value not in (True, False):
+            raise SettingRefused(f"{self.name}: output_enabled: expected True or False, got {value!r}")
+        return bool(value)
 
     def off(self) -> None:
         """Channel off, from any state, nothing is asked."""
@@ -34,11 +53,12 @@ class Supply(LabInstrument):
 
 
 class SupplyE36312A(Supply):
-    """One channel of a Keysight E36312A."""
+    """One channel of a Keysight E36312A. pymeasure sends six digits of a setting, finer than the supply sets it."""
 
     MODELS: ClassVar[tuple[str, ...]] = ("E36312A",)
     GUIDE: ClassVar[str] = "Keysight E36300 Series Programmable DC Power Supplies, Programming Guide"
-    CHANNELS: ClassVar[tuple[int, ...]] = (1, 2, 3)
+    RANGES: ClassVar[Mapping[int, tuple[float, float]]] = {1: (6.0, 5.0), 2: (25.0, 1.0), 3: (25.0, 1.0)}
+    CHANNELS: ClassVar[tuple[int, ...]] = tuple(RANGES)
 
     def __init__(self, adapter: Any, name: str = "Keysight E36312A supply", channel: int = 1, **kwargs: Any) -> None:
         super().__init__(adapter, name, channel, **kwargs)
@@ -51,7 +71,7 @@ class SupplyE36312A(Supply):
 
     @voltage_v.setter
     def voltage_v(self, value: float) -> None:
-        self._channel.voltage_setpoint = value
+        self._channel.voltage_setpoint = self._checked("voltage_v", value, "V")
 
     @property
     def current_a(self) -> float:
@@ -60,12 +80,7 @@ class SupplyE36312A(Supply):
 
     @current_a.setter
     def current_a(self, value: float) -> None:
-        self._channel.current_limit = value
-
-    @property
-    def measured_current_a(self) -> float:
-        """Measure the current that flows in A (float)."""
-        return number(self._channel.current)
+        self._channel.current_limit = self._checked("current_a", value, "A")
 
     @property
     def output_enabled(self) -> bool:
@@ -74,7 +89,7 @@ class SupplyE36312A(Supply):
 
     @output_enabled.setter
     def output_enabled(self, value: bool) -> None:
-        self._channel.output_enabled = value
+        self._channel.output_enabled = self._on_or_off(value)
 
     def off(self) -> None:
         """Channel off, from any state: one write, nothing is asked."""
@@ -89,9 +104,8 @@ class SupplyHMP4040(Supply):
 
     MODELS: ClassVar[tuple[str, ...]] = ("HMP4040",)
     GUIDE: ClassVar[str] = "R&S HMP Series Power Supplies, SCPI Programmers Manual"
-    CHANNELS: ClassVar[tuple[int, ...]] = (1, 2, 3, 4)
-    HIGHEST_V: ClassVar[float] = 32.05
-    HIGHEST_A: ClassVar[float] = 10.0
+    RANGES: ClassVar[Mapping[int, tuple[float, float]]] = dict.fromkeys((1, 2, 3, 4), (32.05, 10.0))
+    CHANNELS: ClassVar[tuple[int, ...]] = tuple(RANGES)
 
     def __init__(
         self, adapter: Any, name: str = "Rohde & Schwarz HMP4040 supply", channel: int = 1, **kwargs: Any
@@ -110,8 +124,7 @@ class SupplyHMP4040(Supply):
 
     @voltage_v.setter
     def voltage_v(self, value: float) -> None:
-        if not 0 <= value <= self.HIGHEST_V:
-            raise ValueError(f"{self.name}: expected a voltage of 0 to {self.HIGHEST_V:g} V, got {value:g}")
+        value = self._checked("voltage_v", value, "V")
         self._selected().voltage = value
 
     @property
@@ -121,14 +134,8 @@ class SupplyHMP4040(Supply):
 
     @current_a.setter
     def current_a(self, value: float) -> None:
-        if not 0 <= value <= self.HIGHEST_A:
-            raise ValueError(f"{self.name}: expected a current of 0 to {self.HIGHEST_A:g} A, got {value:g}")
+        value = self._checked("current_a", value, "A")
         self._selected().current = value
-
-    @property
-    def measured_current_a(self) -> float:
-        """Measure the current that flows in A (float)."""
-        return number(self._selected().measured_current)
 
     @property
     def output_enabled(self) -> bool:
@@ -141,6 +148,7 @@ class SupplyHMP4040(Supply):
 
     @output_enabled.setter
     def output_enabled(self, value: bool) -> None:
+        value = self._on_or_off(value)
         supply = self._selected()
         supply.selected_channel_active = value
         if value:

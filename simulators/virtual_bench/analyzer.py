@@ -50,9 +50,12 @@ class Analyzer(Instrument):
         """Waits for a trigger."""
         self.result: Any = None
         """What the last acquisition measured; None: nothing yet, or it was aborted."""
-        self._last: Any = None
-        """What the last acquisition found, also after it was told."""
+        self.before: Any = None
+        """What the last acquisition found, whatever has been started since."""
         self.overload = False
+        """During the last acquisition: the condition."""
+        self.overloaded = False
+        """Since it was last asked: the event."""
         self.acquired = 0
         self._pulses: list[SourceOutput] = []
         self._ready_at = -math.inf
@@ -183,7 +186,7 @@ class Analyzer(Instrument):
     def reset(self) -> None:
         """Set everything as after `*RST`."""
         self.abort()
-        self.result = self._last = None
+        self.result = self.before = None
         self.overload = False
         super().reset()
 
@@ -226,7 +229,8 @@ class Analyzer(Instrument):
 
         try:
             found, self.overload = await self.setup.compute(work)
-            self.result, self._last = self._stale(found), found
+            self.result, self.before = self._stale(found), found
+            self.overloaded |= self.overload
             self.acquired += 1
             self.finished()
         except Exception as error:
@@ -236,9 +240,30 @@ class Analyzer(Instrument):
 
     def _stale(self, found: NDArray[Any]) -> NDArray[Any]:
         """Return what was measured; while the fault `stale` strikes, the one before, where that looks the same."""
-        last = self._last
+        last = self.before
         alike = last is not None and last.shape == found.shape and last.dtype == found.dtype
         return last if alike and self.setup.faults.doing(self.ROLE, "stale") else found
+
+    def register(self, pattern: str, bit: int) -> None:
+        """Add a status register with the overload as its only bit: condition, and event, which reading clears."""
+
+        def event(call: Call) -> str:
+            call.only()
+            found, self.overloaded = self.overloaded, False
+            return str(bit * found)
+
+        self.tree.add(f"{pattern}:CONDition", query=lambda call: str(bit * self.overload))
+        self.tree.add(f"{pattern}[:EVENt]", query=event)
+
+    def clear(self) -> None:
+        """Empty the error queue and the event registers."""
+        super().clear()
+        self.overloaded = False
+
+    @property
+    def done(self) -> bool:
+        """Whether no acquisition is under way."""
+        return self._done.is_set()
 
     def oscillate(self, seconds: float) -> None:
         """Let the ring oscillate in all that is measured from now on for a while."""

@@ -14,7 +14,7 @@ class E36312A(Supply):
 
     MAKER = "Keysight Technologies"
     FIRMWARE = "2.1.0-1.0.4-1.12"
-    GUIDE = "Keysight E36300 Series Programmable DC Power Supplies, Programming Guide (E36311-90008)"
+    GUIDE = "Keysight E36300 Series Programmable DC Power Supplies, Programming Guide"
     LIMITS = ((6.18, 5.15), (25.75, 1.03), (25.75, 1.03))
 
     def build(self) -> None:

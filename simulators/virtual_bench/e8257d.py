@@ -33,7 +33,7 @@ class E8257D(Source):
 
     FIRMWARE = "C.06.26"
     OPTIONS = ("1E1", "520", "UNT", "UNW")
-    GUIDE = "Keysight E8257D/67D & E8663D PSG Signal Generators, SCPI Command Reference (E8251-90356)"
+    GUIDE = "Keysight E8257D/67D & E8663D PSG Signal Generators, SCPI Command Reference"
     FREQUENCY = (100e3, 20e9)
     POWER = (-135.0, 25.0)
 

@@ -46,7 +46,7 @@ class FSL(Analyzer):
         self._defaults["format"] = ("ASC", 0)
         tree.add(":FORMat[:DATA]", command=self._set_format, query=self._format)
         tree.add(":TRACe#[:DATA]", query=self._trace)
-        tree.add(":STATus:QUEStionable:POWer:CONDition", query=lambda call: str(_OVERLOAD * self.overload))
+        self.register(":STATus:QUEStionable:POWer", _OVERLOAD)
         tree.add(":STATus:QUEStionable:CONDition", query=lambda call: str(8 * self.overload))
         tree.add(":STATus:OPERation:CONDition", query=lambda call: str(32 * self.armed))
         self.markers = Markers(self)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from simulators.virtual_bench import scpi
 from simulators.virtual_bench.instrument import unquoted
 from simulators.virtual_bench.scpi import ScpiError, block
 from simulators.virtual_bench.setup import Setup
@@ -15,6 +16,10 @@ from simulators.virtual_bench.world import SourceOutput
 
 SHORTEST = 60
 """Samples that a waveform has at least."""
+_FULL_CODE = 32767
+_UNFOUND = 10 ** (-1 / 20)
+_FELT = ("frequency", "power", "alc", "output", "modulation", "arb", "waveform", "search", "reference")
+"""Settings that a power search comes after, while it is automatic."""
 MEMORY = 1 << 29
 """Samples of baseband memory (option 022)."""
 
@@ -24,21 +29,26 @@ class N5182B(Source):
 
     A waveform is two files: `WFM1:NAME`, big-endian 16 bit I and Q by turns, and `MKR1:NAME`, one byte a sample whose
     bit 0 is marker 1, wired to the analyser, and bit 1 marker 2. Loading a waveform clears its markers: they never rise
-    until they are loaded too.
+    until they are loaded too; it clears its header as well.
+
+    While level control (ALC) is on, the average over the waveform has the power that is set. While it is off, the power
+    that is set is that of a code as strong as the reference of the last power search, and 1 dB less until there was
+    one.
     """
 
     FIRMWARE = "B.01.95"
     OPTIONS = ("022", "506", "657", "1EA", "UNV")
-    GUIDE = (
-        "Keysight X-Series Signal Generators Programming Guide (N5180-90074), "
-        "chapter Creating and Downloading Waveform Files"
-    )
+    GUIDE = "Keysight X-Series Signal Generators Programming Guide, chapter Creating and Downloading Waveform Files"
     FREQUENCY = (9e3, 6e9)
     POWER = (-144.0, 30.0)
 
     def __init__(self, serial: str, setup: Setup, model: str) -> None:
         self.codes: dict[str, NDArray[np.int16]] = {}
         self.markers: dict[str, NDArray[np.uint8]] = {}
+        self.rms_v: dict[str, float] = {}
+        """RMS voltage in the headers of waveforms, where one was given."""
+        self._reference_v: float | None = None
+        """Of the last power search, as a share of a full code; None: none since frequency or power was set."""
         self._shots: dict[str, NDArray[np.intp]] = {}
         """Samples at which marker 2 rises, of the waveforms that have markers."""
         self._ignored = ""
@@ -67,13 +77,29 @@ class N5182B(Source):
             self.tree.add(f"{memory}:DATA", command=self._load, query=self._read_back)
             self.tree.add(f"{memory}:DELete[:NAME]", command=self._delete)
             self.tree.add(f"{memory}:CATalog", query=self._catalogue)
+        self.tree.add(f"{arb}:HEADer:RMS", command=self._set_rms, query=self._show_rms)
+        self.boolean("alc", "[:SOURce]:POWer:ALC[:STATe]", default=True)
+        self._defaults["search"] = True
+        self.tree.add(
+            "[:SOURce]:POWer:ALC:SEARch", command=self._set_search, query=lambda call: str(int(self.values["search"]))
+        )
+        self.choice("reference", "[:SOURce]:POWer:ALC:SEARch:REFerence", "FIXed|RMS|MODulated", default="FIX")
         self.tree.add(":MMEMory:DELete:WFM#", command=lambda call: self._forget(*self.codes))
         self.tree.add(":TRIGger[:SEQuence][:IMMediate]", command=lambda call: self.trigger())
+
+    def reset(self) -> None:
+        """Set everything as after `*RST`."""
+        self._reference_v = None
+        super().reset()
 
     def changed(self, name: str) -> None:
         """Refuse to play without a waveform."""
         if name in ("arb", "waveform") and self.values["arb"] and self.values["waveform"] not in self.codes:
             raise ScpiError(-221, "select a waveform before the ARB is turned on")
+        if name in ("frequency", "power", "alc"):
+            self._reference_v = None
+        if self.values["search"] and self._can_search and name in _FELT:
+            self._search()
         super().changed(name)
 
     # --- files ---
@@ -148,6 +174,7 @@ class N5182B(Source):
             self.assign("waveform", "")
 
     def _unmark(self, name: str) -> None:
+        self.rms_v.pop(name, None)
         self.markers.pop(name, None)
         self._shots.pop(name, None)
 
@@ -161,6 +188,55 @@ class N5182B(Source):
         files = "".join(f',"{name},{str(folder)[:4].upper()},{size}"' for name, size in sorted(sizes.items()))
         return f"{sum(sizes.values())},{4 * MEMORY - sum(sizes.values())}{files}"
 
+    # --- level ---
+
+    def _set_rms(self, call: Call) -> None:
+        path, value = call.only(2)
+        name = self._stored(unquoted(path))
+        if isinstance(value, str) and scpi.matches(value, "UNSPecified"):
+            self.rms_v.pop(name, None)
+        else:
+            self.rms_v[name] = self.limited(value, 0.0, 1.414, "V")
+
+    def _show_rms(self, call: Call) -> str:
+        name = self._stored(unquoted(call.one()))
+        return self.shown(self.rms_v[name]) if name in self.rms_v else "UNSP"
+
+    def _set_search(self, call: Call) -> None:
+        argument = call.one()
+        if not (isinstance(argument, str) and scpi.matches(argument, "ONCE")):
+            self.assign("search", scpi.boolean(argument))
+        elif self._can_search:
+            self._search()
+            self.changed("search")
+        else:
+            raise ScpiError(-221, "a power search needs RF on and ALC off")
+
+    @property
+    def _can_search(self) -> bool:
+        return self.rf_on and not self.values["alc"]
+
+    def _search(self) -> None:
+        """Find the level at which a code as strong as the reference has the power that is set."""
+        name, kind = self.values["waveform"], self.values["reference"]
+        if kind == "FIX" or not self.values["arb"]:
+            self._reference_v = 0.5
+            return
+        size = np.sqrt(np.square(self.codes[name] / _FULL_CODE).sum(axis=1))
+        if kind == "RMS":
+            # As the guide has it, silence does not count.
+            size = size[size > 0]
+        found = float(np.sqrt(np.square(size).mean())) if size.size else 1.0
+        self._reference_v = (self.rms_v.get(name, found) if kind == "RMS" else found) or 1.0
+
+    def _level(self, name: str) -> float:
+        """Return the amplitude of a full code, as a share of that of the power that is set."""
+        if not self.values["alc"]:
+            return 1 / self._reference_v if self._reference_v else _UNFOUND
+        mean = float(np.square(self.codes[name] / _FULL_CODE).sum(axis=1).mean())
+        # What is silent all over cannot be levelled.
+        return 1 / (np.sqrt(mean) * self.values["scaling"] / 100) if mean else 1.0
+
     # --- playing ---
 
     def output(self) -> SourceOutput:
@@ -173,7 +249,7 @@ class N5182B(Source):
             output,
             codes=self.codes[name],
             rate_hz=self.values["rate_hz"],
-            scaling=self.values["scaling"] / 100,
+            scaling=self.values["scaling"] / 100 * self._level(name),
             marks=self._shots.get(name),
         )
 

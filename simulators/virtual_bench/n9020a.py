@@ -15,7 +15,7 @@ LONGEST = 4_999_999
 """Samples of a capture at most."""
 _SOURCES = "EXTernal1|EXTernal2|IMMediate|VIDeo|LINE|FRAMe|RFBurst|EXTernal"
 _OVERLOAD = 16
-"""Bit of the questionable integrity register: the converter is over its range."""
+"""Bit of the questionable integrity register: input overload."""
 
 
 class N9020A(Analyzer):
@@ -25,7 +25,7 @@ class N9020A(Analyzer):
     FIRMWARE = "A.14.16"
     OPTIONS = ("508", "B1X", "B40", "EDP", "N9060A-2FP", "PFR")
     GUIDE = (
-        "Keysight X-Series Signal Analyzers: Spectrum Analyzer Mode (N9060-90027) and IQ Analyzer Mode (N9060-90028) "
+        "Keysight X-Series Signal Analyzers: Spectrum Analyzer Mode and IQ Analyzer Mode "
         "User's and Programmer's References"
     )
     CLIPS = True
@@ -69,7 +69,7 @@ class N9020A(Analyzer):
         for verb in ("FETCh", "READ", "MEASure"):
             tree.add(f":{verb}:WAVeform#", query=self._waveform if verb == "FETCh" else self._fresh_waveform)
         tree.add(":TRACe[:DATA]", query=self._trace)
-        tree.add(":STATus:QUEStionable:INTegrity:CONDition", query=lambda call: str(_OVERLOAD * self.overload))
+        self.register(":STATus:QUEStionable:INTegrity", _OVERLOAD)
         tree.add(":STATus:QUEStionable:CONDition", query=lambda call: str(512 * self.overload))
         tree.add(":STATus:OPERation:CONDition", query=lambda call: str(32 * self.armed))
 
@@ -143,19 +143,28 @@ class N9020A(Analyzer):
             return world.zero_span(points, self.value("sweep_time"), center, rbw, range_)
         return world.spectrum(points, center, values["span"], rbw, range_)
 
+    @property
+    def pending(self) -> bool:
+        """Whether a capture is under way and there is an earlier one to fetch."""
+        return not self.done and np.iscomplexobj(self.before)
+
     def _floats(self, values: NDArray[np.float64]) -> str | bytes:
         return self.floats(values, self.values["format"], "<" if self.values["order"] == "SWAP" else ">")
 
     async def _fresh_waveform(self, call: Call) -> str | bytes:
         self._initiate("WAVeform")
+        await self.settled(call)
         return await self._waveform(call)
 
     async def _waveform(self, call: Call) -> str | bytes:
-        """0: I and Q by turns in V; 1: what the guide's table of scalar results lists; 2: the envelope in dBm."""
+        """0: I and Q by turns in V; 1: what the guide's table of scalar results lists; 2: the envelope in dBm.
+
+        While a capture is pending the answer is the one before, if there was one: `*WAI` waits for the new one.
+        """
         call.only()
         if not self._captures:
             raise ScpiError(-221, "select WAVeform first")
-        samples: NDArray[np.complex128] = await self.measured(call)
+        samples: NDArray[np.complex128] = self.before if self.pending else await self.measured(call)
         if call.suffixes == (0,):
             return self._floats(samples.view(np.float64))
         power_dbm = LEVELS["DBM"](np.abs(samples) / np.sqrt(2))

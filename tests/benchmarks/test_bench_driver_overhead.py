@@ -43,7 +43,7 @@ class Instant(Adapter):
     def __init__(self, identity: bytes, options: bytes) -> None:
         super().__init__()
         self.connection: Any = SimpleNamespace(timeout=2000.0, read_termination="\n")
-        self._fixed = {b"*IDN?": identity, b"*OPT?": options, b":STAT:OPER:COND?": b"32", b":STAT:QUES:INT:COND?": b"0"}
+        self._fixed = {b"*IDN?": identity, b"*OPT?": options, b":STAT:OPER:COND?": b"32", b":STAT:QUES:INT?": b"0"}
         self._set: dict[bytes, bytes] = {}
         self._waiting = bytearray()
         self.replies = 0

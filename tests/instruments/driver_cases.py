@@ -118,7 +118,6 @@ E8257D = COMMON | {
         },
     ),
     "list_trigger": choice(":LIST:TRIG:SOUR", {"bus": "BUS", "external": "EXT", "immediate": "IMM", "key": "KEY"}),
-    "list_points": Case(":LIST:POW:POIN?", {"12": 12, "+12": 12}, {}, nonsense=("", "garbage", "1,2", "1.5")),
     "start_frequency": real(":FREQ:STAR", {250e3: ":FREQ:STAR 250000", 67e9: ":FREQ:STAR 67000000000"}, (2e5, 6.8e10)),
     "center_frequency": real(":FREQ:CENT", {250e3: ":FREQ:CENT 250000", 67e9: ":FREQ:CENT 67000000000"}, (2e5, 6.8e10)),
     "stop_frequency": real(":FREQ:STOP", {250e3: ":FREQ:STOP 250000", 67e9: ":FREQ:STOP 67000000000"}, (2e5, 6.8e10)),
@@ -139,6 +138,7 @@ N5182B = COMMON | {
         (8999.9, 6e9 + 1),
     ),
     "power": real(":POW", {-144: ":POW -144 dBm", 30: ":POW 30 dBm"}, (-144.1, 30.1)),
+    "alc_enabled": switch(":POW:ALC"),
     "output_enabled": switch(":OUTP"),
     "modulation_enabled": switch(":OUTP:MOD"),
     "sample_rate": real(
@@ -185,12 +185,7 @@ N9020A = COMMON | {
     "iq_trigger_source": choice(":TRIG:WAV:SOUR", TRIGGERS),
     "iq_sample_rate": real(":WAV:SRAT", {100: ":WAV:SRAT 100", 200e6: ":WAV:SRAT 200000000"}, (99, 2.1e8)),
     "iq_duration": real(":WAV:SWE:TIME", {1e-6: ":WAV:SWE:TIME 1e-06", 100: ":WAV:SWE:TIME 100"}, (9e-7, 100.1)),
-    "questionable_integrity": Case(
-        ":STAT:QUES:INT:COND?", {"0": 0, "+48": 48}, {}, nonsense=("", "garbage", "1,2", "1.5")
-    ),
-    "waiting_for_trigger": Case(
-        ":STAT:OPER:COND?", {"32": True, "40": True, "8": False, "0": False}, {}, nonsense=("", "garbage", "1,2", "1.5")
-    ),
+    "questionable_integrity": Case(":STAT:QUES:INT?", {"0": 0, "+48": 48}, {}, nonsense=("", "garbage", "1,2", "1.5")),
 }
 
 FSX = COMMON | {
@@ -217,18 +212,8 @@ FSX = COMMON | {
     "unit": choice("CALC:UNIT:POW", {"V": "V", "dBm": "DBM"}),
     "trigger_source": choice("TRIG:SOUR", {"external": "EXT", "immediate": "IMM"}),
     "continuous_sweep_enabled": switch("INIT:CONT"),
-    "questionable_power": Case("STAT:QUES:POW:COND?", {"0": 0, "5": 5}, {}, nonsense=("", "garbage", "1,2", "1.5")),
-    "waiting_for_trigger": Case(
-        "STAT:OPER:COND?", {"32": True, "40": True, "8": False}, {}, nonsense=("", "garbage", "1,2", "1.5")
-    ),
-    # pymeasure's own, which is right as it is.
-    "trace_mode": Case(
-        "DISP:TRAC:MODE?",
-        {"WRIT": "WRIT"},
-        {mode: f"DISP:TRAC:MODE {mode}" for mode in ("WRIT", "MAXH", "MINH", "AVER", "VIEW")},
-        ("nothing of the kind",),
-        (),
-    ),
+    "questionable_power": Case("STAT:QUES:POW?", {"0": 0, "5": 5}, {}, nonsense=("", "garbage", "1,2", "1.5")),
+    "trace_mode": choice("DISP:TRAC:MODE", {mode: mode for mode in ("WRIT", "MAXH", "MINH", "AVER", "VIEW")}),
 }
 FSV = FSX | {
     "has_frames": Case("*OPT?", {"B4,0,K14": True, "B4,0,0": False, "0": False}, {}, nonsense=()),
@@ -256,7 +241,6 @@ E36312A = COMMON | {
         (-0.1, 6.1, nan),
     ),
     "current_a": Case("CURR? (@1)", {"+5.00000000E-01": 0.5}, {0: "CURR 0, (@1)", 5: "CURR 5, (@1)"}, (-0.1, 5.1, nan)),
-    "measured_current_a": Case("MEAS:CURRent? (@1)", {"+1.25000000E-01": 0.125}, {}),
     "output_enabled": Case(
         "OUTPut? (@1)",
         {"1": True, "0": False},
@@ -270,7 +254,6 @@ SELECT: Pairs = [("INST:NSEL 1", None)]
 HMP4040 = COMMON | {
     "voltage_v": Case("VOLT?", {"5.000": 5.0}, {0: "VOLT 0", 32.05: "VOLT 32.05"}, (-0.1, 32.1, nan), before=SELECT),
     "current_a": Case("CURR?", {"0.5000": 0.5}, {0: "CURR 0", 10: "CURR 10"}, (-0.1, 10.1, nan), before=SELECT),
-    "measured_current_a": Case("MEAS:CURR?", {"0.1250": 0.125}, {}, before=SELECT),
     "output_enabled": Case("OUTP:SEL?", {"0": False}, {False: "OUTPUT:SEL 0"}, nonsense=("", "garbage"), before=SELECT),
 }
 

@@ -11,7 +11,7 @@ import pyvisa
 
 from instruments.bench import Bench, Entry, SupplyEntry
 from instruments.connect import close, connect, connect_all, explained, lost, visa_errors
-from instruments.scpi import InstrumentFault
+from instruments.scpi import InstrumentFault, SettingRefused
 from instruments.sockets import mend_socket
 from labpgt.errors import DeviceFault, InputError
 from tests.instruments.plain_server import PlainAttenuator, PlainInstrument, wait_for
@@ -220,6 +220,8 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
         (ValueError("could not convert string to float"), True),
         (struct.error(), True),
         (InstrumentFault("no block"), True),
+        (SettingRefused("not sent"), False),
+        (raised(DeviceFault("worded"), SettingRefused("not sent")), False),
         (raised(DeviceFault("worded"), OSError("cable")), True),
         (raised(DeviceFault("outer"), raised(DeviceFault("worded"), OSError("cable"))), True),
         (DeviceFault("the ring oscillates by itself"), False),
@@ -241,6 +243,7 @@ def test_errors_are_worded_with_role_and_doing() -> None:
         (BrokenPipeError(32, "Broken pipe"), "the connection is lost (Broken pipe)"),
         (ValueError("could not convert string to float: 'x'"), "an answer that cannot be read"),
         (InstrumentFault("-222 Data out of range"), "-222 Data out of range"),
+        (SettingRefused("power: expected -135 to 10 dBm, got 12"), "carrier: power: expected -135 to 10 dBm, got 12"),
     ]:
         with pytest.raises(DeviceFault) as fault, visa_errors("source at X", "setting the carrier"):
             raise error

@@ -108,7 +108,7 @@ def test_n9020a_capture_of_i_and_q(spare: int) -> None:
         NO_ERROR,
         (":WAV:SRAT?", "5.00000000000E+07"),
         *sent(":INIT:WAV"),
-        (":FETC:WAV0?", block_of(pairs)),
+        ("*WAI;:FETC:WAV0?", block_of(pairs)),
     ]
     with analyzer(KeysightN9020A, wire) as found:
         found.setup_iq(3.205e9, 50e6, 1e-6, 0, "external")
@@ -125,7 +125,7 @@ def test_n9020a_fewer_or_many_more_samples_are_a_fault(count: int) -> None:
         *n9020a_iq("50000000", "1e-06", "10", "0"),
         NO_ERROR,
         (":WAV:SRAT?", "50000000"),
-        (":FETC:WAV0?", header),
+        ("*WAI;:FETC:WAV0?", header),
     ]
     with analyzer(KeysightN9020A, wire) as found:
         found.setup_iq(3.205e9, 50e6, 1e-6, 0, "external")
@@ -171,7 +171,7 @@ def test_n9020a_analysis_bandwidth_of_the_options(options: str, widest: float) -
     ("bits", "overloaded"), [("0", False), ("16", True), ("32", True), ("48", True), ("79", False)]
 )
 def test_n9020a_overload_is_either_of_two_bits(bits: str, overloaded: bool) -> None:
-    with analyzer(KeysightN9020A, [(":STAT:QUES:INT:COND?", bits)]) as found:
+    with analyzer(KeysightN9020A, [(":STAT:QUES:INT?", bits)]) as found:
         assert found.overloaded() is overloaded
 
 
@@ -265,7 +265,7 @@ def test_fsx_spectrum_from_setting_up_to_levels(driver: type[Any]) -> None:
 @pytest.mark.parametrize("driver", FSX)
 @pytest.mark.parametrize(("bits", "overloaded"), [("0", False), ("1", True), ("2", False), ("4", True), ("7", True)])
 def test_fsx_overload_at_the_input_or_in_the_if_path(driver: type[Any], bits: str, overloaded: bool) -> None:
-    with analyzer(driver, [("STAT:QUES:POW:COND?", bits)]) as found:
+    with analyzer(driver, [("STAT:QUES:POW?", bits)]) as found:
         assert found.overloaded() is overloaded
 
 

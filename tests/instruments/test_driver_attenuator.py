@@ -45,7 +45,7 @@ def test_a_setting_that_is_not_confirmed_is_a_fault(reply: str) -> None:
 def test_a_setting_between_steps_is_refused_with_the_nearest() -> None:
     with expected_protocol(MiniCircuitsRCDAT, IDENTITY) as attenuator:
         attenuator.check_identity()
-        with pytest.raises(ValueError, match=r"in steps of 0\.25 dB, got 12\.8; the nearest is 12\.75"):
+        with pytest.raises(ValueError, match=r"expected steps of 0\.25 dB, got 12\.8; the nearest is 12\.75"):
             attenuator.attenuation = 12.8
 
 

@@ -10,7 +10,8 @@ import pytest
 from pymeasure.test import expected_protocol
 
 from instruments.minicircuits_rcdat import MiniCircuitsRCDAT
-from instruments.scpi import InstrumentFault
+from instruments.scpi import InstrumentFault, SettingRefused
+from instruments.supplies import SupplyE36312A, SupplyHMP4040
 from tests.instruments.driver_cases import DRIVERS, IDENTITY, Case
 
 CASES = [
@@ -71,8 +72,9 @@ def test_values_out_of_range_are_refused_and_nothing_is_sent(driver: type[Any], 
         with expected_protocol(driver, IDENTITY if driver is MiniCircuitsRCDAT else []) as instrument:
             if driver is MiniCircuitsRCDAT:
                 instrument.check_identity()
-            with pytest.raises(ValueError, match=r"expected|not in"):
+            with pytest.raises(SettingRefused, match=rf"^{re.escape(instrument.name)}: {name}: expected") as refused:
                 setattr(instrument, name, value)
+            assert isinstance(refused.value, ValueError)
 
 
 @pytest.mark.parametrize(("driver", "name", "case"), SETTABLE)
@@ -80,6 +82,10 @@ def test_limits_are_those_of_the_docstring_and_of_the_cases(driver: type[Any], n
     control = getattr(driver, name)
     said = re.search(r"strictly from (\S+) to ([^\s,;)]+)", control.__doc__)
     if not hasattr(control, "limits"):
+        with expected_protocol(driver, []) as instrument:
+            if (driver, name) not in LIMITED:
+                with pytest.raises(AttributeError, match=f"{instrument.name}: {name} has no limits"):
+                    instrument.limits(name)
         return
     assert said, f"{control.__doc__} names no limits"
     numbers = [value for value in case.sets if not isinstance(value, str)]
@@ -95,6 +101,22 @@ def test_what_can_only_be_read_cannot_be_set(driver: type[Any], name: str, case:
         setattr(instrument, name, 1)
 
 
+LIMITED = {
+    (MiniCircuitsRCDAT, "attenuation"): (0, 90),
+    (SupplyE36312A, "voltage_v"): (0, 6),
+    (SupplyE36312A, "current_a"): (0, 5),
+    (SupplyHMP4040, "voltage_v"): (0, 32.05),
+    (SupplyHMP4040, "current_a"): (0, 10),
+}
+"""Limits of properties that are not pymeasure's."""
+
+
+@pytest.mark.parametrize(("driver", "name"), LIMITED)
+def test_limits_of_what_is_set_in_its_own_way(driver: type[Any], name: str) -> None:
+    with expected_protocol(driver, IDENTITY if driver is MiniCircuitsRCDAT else []) as instrument:
+        assert instrument.limits(name) == LIMITED[driver, name]
+
+
 def test_limits_of_one_instrument_can_be_narrowed() -> None:
     driver = next(iter(DRIVERS))
     with expected_protocol(driver, [(":POW 10 dBm", None)]) as instrument:
@@ -102,7 +124,7 @@ def test_limits_of_one_instrument_can_be_narrowed() -> None:
         instrument.power_values = (-135, 10)
         assert instrument.limits("power") == (-135, 10)
         instrument.power = 10
-        with pytest.raises(ValueError, match=r":POW: expected -135 to 10, got 10\.5"):
+        with pytest.raises(SettingRefused, match=r"source: power: expected -135 to 10 dBm, got 10\.5"):
             instrument.power = 10.5
     with expected_protocol(driver, [(":POW 25 dBm", None)]) as another:
         another.power = 25

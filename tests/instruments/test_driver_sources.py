@@ -9,7 +9,7 @@ from pymeasure.test import expected_protocol
 
 from instruments.keysight_e8257d import KeysightE8257D
 from instruments.keysight_n5182b import KeysightN5182B
-from instruments.scpi import InstrumentFault
+from instruments.scpi import InstrumentFault, SettingRefused
 from tests.instruments.driver_cases import Pairs
 
 NO_ERROR = ("SYST:ERR?", '+0,"No error"')
@@ -70,14 +70,14 @@ def test_the_longest_list_and_dwell_are_taken() -> None:
     ],
 )
 def test_a_list_out_of_range_is_refused_before_anything_is_sent(powers: list[float], dwell_s: float, told: str) -> None:
-    with expected_protocol(KeysightE8257D, []) as source, pytest.raises(ValueError, match=told):
+    with expected_protocol(KeysightE8257D, []) as source, pytest.raises(SettingRefused, match=told):
         source.load_list(powers, dwell_s)
 
 
 def test_a_list_keeps_to_narrowed_limits_of_power() -> None:
     with expected_protocol(KeysightE8257D, []) as source:
         source.power_values = (-135, 10)
-        with pytest.raises(ValueError, match=r"expected powers of -135 to 10 dBm in a list, got 10\.5 at point 2"):
+        with pytest.raises(SettingRefused, match=r"expected powers of -135 to 10 dBm in a list, got 10\.5 at point 2"):
             source.load_list([0, 10, 10.5], 1e-3)
 
 
@@ -139,6 +139,7 @@ def test_a_waveform_goes_big_endian_with_its_markers_after_it() -> None:
         ":RAD:ARB OFF",
         b':MMEM:DATA "WFM1:BATCH",#3240' + expected + b"\n",
         b':MMEM:DATA "MKR1:BATCH",#260' + markers + b"\n",
+        ':RAD:ARB:HEADER:RMS "WFM1:BATCH",1',
     )
     with expected_protocol(KeysightN5182B, [*messages, NO_ERROR]) as source:
         source.load_waveform("BATCH", codes, [0, 40, 59])
@@ -148,6 +149,7 @@ def test_without_shots_only_the_trigger_is_marked() -> None:
     block = b'"WFM1:W",#3400' + codes_of(100).astype(">i2").tobytes()
     markers = b'"MKR1:W",#3100' + bytes([1] * 32 + [0] * 68)
     messages = sent(":RAD:ARB OFF", b":MMEM:DATA " + block + b"\n", b":MMEM:DATA " + markers + b"\n")
+    messages += sent(':RAD:ARB:HEADER:RMS "WFM1:W",1')
     with expected_protocol(KeysightN5182B, [*messages, NO_ERROR]) as source:
         source.load_waveform("W", codes_of(100))
 
@@ -155,7 +157,7 @@ def test_without_shots_only_the_trigger_is_marked() -> None:
 @pytest.mark.parametrize(
     ("name", "codes", "shots", "told"),
     [
-        ("W", codes_of(59), (), "60 to 33554432 samples, got 59"),
+        ("W", codes_of(59), (), "60 to 8000000 samples, got 59"),
         ("W", codes_of(100).astype(np.int32), (), "type int16, got .* int32"),
         ("W", codes_of(100) / 32767, (), "type int16, got .* float64"),
         ("W", codes_of(100)[:, :1], (), r"shape \(samples, 2\) .* got \(100, 1\)"),
@@ -170,13 +172,16 @@ def test_without_shots_only_the_trigger_is_marked() -> None:
 def test_a_waveform_that_cannot_be_is_refused_before_anything_is_sent(
     name: str, codes: Any, shots: tuple[int, ...], told: str
 ) -> None:
-    with expected_protocol(KeysightN5182B, []) as source, pytest.raises(ValueError, match=told):
+    with expected_protocol(KeysightN5182B, []) as source, pytest.raises(SettingRefused, match=told):
         source.load_waveform(name, codes, shots)
 
 
 def test_a_waveform_longer_than_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(KeysightN5182B, "LONGEST", 99)
-    with expected_protocol(KeysightN5182B, []) as source, pytest.raises(ValueError, match="60 to 99 samples, got 100"):
+    with (
+        expected_protocol(KeysightN5182B, []) as source,
+        pytest.raises(SettingRefused, match="60 to 99 samples, got 100"),
+    ):
         source.load_waveform("W", codes_of(100))
 
 
@@ -187,6 +192,45 @@ def test_arming_plays_once_a_trigger_from_the_bus() -> None:
     with expected_protocol(KeysightN5182B, [*armed, NO_ERROR, *sent("*TRG")]) as source:
         source.arm_waveform("W")
         source.trigger()
+
+
+ARMED = sent(':RAD:ARB:WAV "WFM1:W"', ":RAD:ARB:TRIG:TYPE SING", ":RAD:ARB:RETR OFF", ":RAD:ARB:TRIG BUS", ":RAD:ARB 1")
+SEARCH = sent(":POW:ALC:SEAR 0", ":POW:ALC:SEAR:REF RMS", ":POW:ALC:SEAR ONCE;*WAI")
+
+
+def test_the_level_is_found_once_after_what_changes_it() -> None:
+    def changed(message: str) -> Pairs:
+        return [*sent(message), *ARMED, *SEARCH, NO_ERROR, *ARMED, NO_ERROR]
+
+    messages = (":POW:ALC 0", ":FREQ 3000000000 Hz", ":POW -3 dBm", ":OUTP ON", ":OUTP 1")
+    levelled = [*sent(":POW:ALC 1", ":POW -4 dBm"), *ARMED, NO_ERROR]
+    first = [*sent(":POW -3 dBm"), *ARMED, NO_ERROR]
+    wire = [*first, *(pair for message in messages for pair in changed(message)), *levelled]
+    with expected_protocol(KeysightN5182B, wire) as source:
+        source.power = -3
+        source.arm_waveform("W")
+        for change in (
+            lambda: setattr(source, "alc_enabled", False),
+            lambda: setattr(source, "frequency", 3e9),
+            lambda: setattr(source, "power", -3),
+            source.rf_on,
+            lambda: setattr(source, "output_enabled", True),
+        ):
+            change()
+            source.arm_waveform("W")
+            source.arm_waveform("W")
+        source.alc_enabled = True
+        source.power = -4
+        source.arm_waveform("W")
+
+
+@pytest.mark.parametrize(("model", "samples"), [("N5182B", 32e6), ("N5172B", 32e6), ("N5182A", 8e6)])
+def test_the_longest_waveform_is_that_of_the_model(model: str, samples: float) -> None:
+    with expected_protocol(KeysightN5182B, [("*IDN?", f"Keysight Technologies,{model},MY1,B.01.95")]) as source:
+        assert source.LONGEST == 8e6
+        source.check_identity()
+        assert samples == source.LONGEST
+    assert set(KeysightN5182B.MEMORY) == set(KeysightN5182B.MODELS)
 
 
 def test_errors_of_loading_arming_and_deleting_are_told_with_the_waveform() -> None:

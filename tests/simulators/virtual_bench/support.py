@@ -181,16 +181,18 @@ def waveform(samples: int = 128, peak: int = 1000) -> bytes:
 
 
 def load(source: Plain, name: str, codes: bytes, markers: bytes | None = None) -> None:
-    """Load a waveform, with marker 1 on its first samples unless other markers are given."""
+    """Load a waveform that is as loud as its codes, with marker 1 on its first samples unless others are given."""
     samples = len(codes) // 4
     markers = (b"\x01" * 32).ljust(samples, b"\0")[:samples] if markers is None else markers
     for folder, data in (("WFM1", codes), ("MKR1", markers)):
         source.send(f':MMEM:DATA "{folder}:{name}",#{len(str(len(data)))}{len(data)}'.encode() + data)
+    source.send(f':RAD:ARB:HEAD:RMS "WFM1:{name}",1')
 
 
 def arm(source: Plain, analyzer: Plain, name: str = "A", samples: int = 128) -> None:
     """Arm source and analyser for one capture of IQ, and see that both are."""
     source.send(f':RAD:ARB:WAV "WFM1:{name}";TRIG:TYPE SING;:RAD:ARB:TRIG BUS;:RAD:ARB ON;:OUTP ON')
+    source.send(":POW:ALC OFF;:POW:ALC:SEAR:REF RMS")
     assert source.errors() == []
     analyzer.send(":INST:SEL BASIC;:CONF:WAV;:INIT:CONT OFF;:TRIG:WAV:SOUR EXT1;:FORM REAL,32;:FORM:BORD SWAP")
     analyzer.send(f":WAV:SRAT 100MHz;:WAV:SWE:TIME {samples * 10}ns")

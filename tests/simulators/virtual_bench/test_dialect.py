@@ -1,6 +1,7 @@
 """The instruments as a plain socket meets them; the numbers of errors are those of SCPI-99, volume 2, 21.8."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,7 +160,7 @@ def test_a_trigger_plays_the_waveform_and_completes_the_capture(
     source.send(":FREQ 3.205GHZ;POW -3;:RAD:ARB:SCL:RATE 100MHZ;:RAD:ARB:RSC 80")
     analyzer.send(":DISP:WAV:VIEW:WIND:TRAC:Y:RLEV 10 dBm;:FREQ:CENT 3.205GHZ")
     assert analyzer.ask(":INIT:WAV;:STAT:OPER:COND?") == "32"
-    analyzer.send("FETC:WAV0?")
+    analyzer.send("*WAI;:FETC:WAV0?")
     assert analyzer.silent()  # it waits for its trigger
     source.send("*TRG")
     assert source.ask(":OUTP OFF;:OUTP?") == "0"  # too late for what was played
@@ -184,7 +185,7 @@ def test_without_marker_no_trigger(bench: VirtualBench, source: Plain, analyzer:
     source.send("*TRG")
     assert source.ask("*OPC?") == "1"
     assert bench.instruments["source"].played == played + 1
-    analyzer.send("FETC:WAV0?")
+    analyzer.send("*WAI;:FETC:WAV0?")
     assert analyzer.silent()
     with plain(bench, "analyzer") as other:
         other.send(":ABOR")
@@ -232,6 +233,70 @@ def test_captures_and_sweeps_without_a_trigger(bench: VirtualBench, source: Plai
     analyzer.ask(":INIT:IMM;*WAI;:TRAC? TRACE1")
     assert bench.world.asked[-1][0] == "zero span"  # type: ignore[attr-defined]
     assert analyzer.errors() == []
+
+
+def test_fetching_without_waiting_gives_the_capture_before(bench: VirtualBench, source: Plain, analyzer: Plain) -> None:
+    world: Any = bench.world
+    load(source, "A", waveform())
+    arm(source, analyzer)
+    source.send("*TRG")
+    whole = analyzer.ask_block("*WAI;:FETC:WAV0?")
+    world.level = 2.0
+    try:
+        assert analyzer.ask(":INIT:WAV;:STAT:OPER:COND?") == "32"
+        assert analyzer.ask_block("FETC:WAV0?") == whole
+        analyzer.send("*WAI;:FETC:WAV0?")
+        source.send("*TRG")
+        double = np.frombuffer(analyzer.read_block(), "<f4")
+        np.testing.assert_array_equal(double, 2 * np.frombuffer(whole, "<f4"))
+    finally:
+        world.level = 1.0
+    assert analyzer.errors() == source.errors() == []
+
+
+def test_the_source_levels_an_average_or_goes_by_a_power_search(bench: VirtualBench, source: Plain) -> None:
+    codes = np.zeros((128, 2), ">i2")
+    codes[:32, 0], codes[32:40, 1] = 16384, -32767
+    load(source, "A", codes.tobytes())
+    source.send(':RAD:ARB:WAV "WFM1:A";RSC 50;:RAD:ARB ON;:POW:ALC:SEAR OFF')
+
+    def full_code() -> float:
+        assert source.errors() == []
+        return bench.instruments["source"].output().scaling  # type: ignore[no-any-return]
+
+    amplitudes = np.hypot(*(codes.T / 32767))
+    average, sounding = (np.sqrt(np.mean(some**2)) for some in (amplitudes, amplitudes[:40]))
+    # On: the average over all is levelled, whatever the scaling.
+    assert full_code() * average == pytest.approx(1)
+    # Off: too little until there was a search, which needs RF.
+    source.send(":POW:ALC OFF;:POW:ALC:SEAR:REF RMS")
+    unfound = 0.5 * 10 ** (-1 / 20)
+    assert full_code() == pytest.approx(unfound)
+    source.send(":POW:ALC:SEAR ONCE")
+    assert source.errors() == [-221]
+    source.send(":OUTP ON;:POW:ALC:SEAR ONCE")
+    assert full_code() == pytest.approx(0.5)
+    for change in (":POW -3", ":FREQ 3GHZ"):
+        source.send(change)
+        assert full_code() == pytest.approx(unfound)
+        source.send(":POW:ALC:SEAR ONCE")
+        assert full_code() == pytest.approx(0.5)
+    # Without a voltage in the header it is that of the waveform, silence left out; loading anew clears it.
+    source.send(':RAD:ARB:HEAD:RMS "WFM1:A",UNSP;:POW:ALC:SEAR ONCE')
+    assert full_code() == pytest.approx(0.5 / sounding)
+    source.send(':RAD:ARB:HEAD:RMS "WFM1:A",0.25;:POW:ALC:SEAR ON;:POW -4')
+    assert float(source.ask(':RAD:ARB:HEAD:RMS? "WFM1:A"')) == 0.25
+    assert full_code() == pytest.approx(0.5 / 0.25)
+    source.send(":POW:ALC:SEAR:REF MOD")
+    assert full_code() == pytest.approx(0.5 / average)
+    source.send(":POW:ALC:SEAR:REF FIX")
+    assert full_code() == pytest.approx(0.5 / 0.5)
+    load(source, "B", codes.tobytes())
+    assert full_code() == pytest.approx(0.5 / 0.5)
+    source.send(b':MMEM:DATA "WFM1:B",#3512' + codes.tobytes())
+    assert source.ask(':RAD:ARB:HEAD:RMS? "WFM1:B"') == "UNSP"
+    assert source.ask(":POW:ALC:SEAR?;:POW:ALC?;:POW:ALC:SEAR:REF?") == "1;0;FIX"
+    assert source.errors() == []
 
 
 def test_a_new_setting_spoils_an_old_acquisition(source: Plain, analyzer: Plain) -> None:

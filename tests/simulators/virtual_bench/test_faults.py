@@ -195,12 +195,12 @@ def refused(address: str) -> bool:
 
 
 def capture(bench: VirtualBench, source: Plain, analyzer: Plain) -> tuple[Any, int]:
-    """What the world was told to do to a capture, and the overload bit afterwards."""
+    """What the world was told to do to a capture, and the overload event afterwards."""
     assert analyzer.ask(":INIT:WAV;:STAT:OPER:COND?") == "32"
     source.send("*TRG")
-    analyzer.ask_block("FETC:WAV0?")
+    analyzer.ask_block("*WAI;:FETC:WAV0?")
     world: Any = bench.world
-    return world.disturbed[-1], int(analyzer.ask(":STAT:QUES:INT:COND?"))
+    return world.disturbed[-1], int(analyzer.ask(":STAT:QUES:INT?"))
 
 
 def test_what_happens_to_the_signal(bench: VirtualBench, client: Plain) -> None:
@@ -225,7 +225,7 @@ def fetched(source: Plain, analyzer: Plain) -> NDArray[np.float32]:
     """The samples of a capture, taken anew."""
     assert analyzer.ask(":INIT:WAV;:STAT:OPER:COND?") == "32"
     source.send("*TRG")
-    return np.frombuffer(analyzer.ask_block("FETC:WAV0?"), "<f4")
+    return np.frombuffer(analyzer.ask_block("*WAI;:FETC:WAV0?"), "<f4")
 
 
 def test_a_stale_capture_is_the_one_before(bench: VirtualBench, client: Plain) -> None:
@@ -335,9 +335,25 @@ def test_an_overload_is_really_beyond_the_converter() -> None:
         bench.faults.add("analyzer", "overload")
         values = np.frombuffer(client.ask_block(":READ:WAV0?"), "<f4")
         assert client.ask("STAT:QUES:INT:COND?") == "16"
+        assert client.ask("STAT:QUES:INT:COND?") == "16"
         assert np.abs(values).max() == pytest.approx(np.sqrt(0.1), rel=1e-4)
         assert np.abs(np.frombuffer(client.ask_block(":READ:WAV0?"), "<f4")).max() < 1e-2
         assert client.ask("STAT:QUES:INT:COND?;:SYST:ERR?") == '0;+0,"No error"'
+        # The event is held over the capture that was well, until it is read.
+        assert [client.ask("STAT:QUES:INT?") for _ in range(2)] == ["16", "0"]
+        bench.faults.add("analyzer", "overload")
+        client.ask_block(":READ:WAV0?")
+        assert client.ask("*CLS;:STAT:QUES:INT:EVEN?") == "0"
+
+
+def test_an_overload_of_a_sweep_is_held_until_it_is_read() -> None:
+    with still_bench("spectrum") as bench, plain(bench, "analyzer") as client:
+        client.send("INIT:CONT OFF")
+        bench.faults.add("analyzer", "overload")
+        assert client.ask("INIT;*WAI;:STAT:QUES:POW:COND?") == "1"
+        assert client.ask("INIT;*WAI;:STAT:QUES:POW:COND?") == "0"
+        assert [client.ask("STAT:QUES:POW?") for _ in range(2)] == ["1", "0"]
+        assert client.errors() == []
 
 
 def test_every_kind_is_tried_here() -> None:

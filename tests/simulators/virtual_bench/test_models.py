@@ -306,7 +306,7 @@ def test_the_ring_answers_through_the_bench_as_it_does_directly() -> None:
             analyzer.send(":FREQ:CENT 3.205GHZ;:WAV:SRAT 50MHZ;SWE:TIME 2.56us;:INIT:WAV")
             assert analyzer.errors() == []
             source.send("*TRG")
-            captured = np.frombuffer(analyzer.ask_block("FETC:WAV0?"), "<f4").astype(float).view(complex)
+            captured = np.frombuffer(analyzer.ask_block("*WAI;:FETC:WAV0?"), "<f4").astype(float).view(complex)
         assert bench.busy_s > 0
     step = np.sqrt(0.1) / 2**15
     # float32 of the wire rounds besides.

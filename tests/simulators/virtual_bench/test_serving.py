@@ -26,7 +26,7 @@ def test_instruments_answer_while_one_of_them_computes() -> None:
             load(source, "A", waveform(128))
             arm(source, analyzer)
             source.send("*TRG")
-            analyzer.send("FETC:WAV0?")
+            analyzer.send("*WAI;:FETC:WAV0?")
             until(lambda: len(world.asked) > 0)
             assert source.ask(":OUTP?") == "1"
             with plain(bench, "analyzer") as other:
@@ -84,10 +84,10 @@ def test_a_question_that_waits_ends_with_its_client() -> None:
         load(source, "A", waveform(128))
         arm(source, analyzer)
         with plain(bench, "analyzer") as other:
-            other.send("FETC:WAV0?")
+            other.send("*WAI;:FETC:WAV0?")
             assert other.silent(0.02)
         source.send("*TRG")
-        assert len(analyzer.ask_block("FETC:WAV0?")) == 128 * 8
+        assert len(analyzer.ask_block("*WAI;:FETC:WAV0?")) == 128 * 8
         assert analyzer.errors() == []
 
 
@@ -142,7 +142,7 @@ def test_latency_and_busy_time() -> None:
         load(source, "A", waveform(128))
         arm(source, analyzer)
         before = bench.busy_s
-        analyzer.send("FETC:WAV0?")
+        analyzer.send("*WAI;:FETC:WAV0?")
         assert analyzer.silent(0.1)
         assert bench.busy_s - before < 0.05  # waiting for a trigger is not work
 
