@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instruments.magnonic_ring_config import MagnonicRingConfig
+from instruments.ring_use import beyond
 
 _RATE_OVER_BANDWIDTH = 1.25
 _LONGEST_IQ = 4_000_000
@@ -27,6 +28,8 @@ class Capture(Protocol):
     """Most samples."""
     blur: int
     """Samples over which the filter before them smears an edge."""
+    has_phase: bool
+    """Whether samples are I and Q, and not magnitudes."""
 
     def problems(self) -> list[str]:
         """Say what the analyser cannot do, a line each; asks it, but sets nothing."""
@@ -41,27 +44,37 @@ class Capture(Protocol):
 class IqCapture:
     """I and Q of the carrier."""
 
-    longest = _LONGEST_IQ
     blur = 0
+    has_phase = True
 
     def __init__(self, analyzer: Any, config: MagnonicRingConfig) -> None:
         self._analyzer, self._config = analyzer, config
         self._samples = self._captured = 0
         self.rate_hz = config.windows * config.window_samples / config.symbol_s
+        self.longest = min(_LONGEST_IQ, int(analyzer.limits("iq_duration")[1] * self.rate_hz))
 
     def problems(self) -> list[str]:
-        """Say what the installed options cannot do."""
+        """Say what instrument and installed options cannot do."""
+        carrier_hz, slowest = self._config.carrier_hz, self._analyzer.limits("iq_sample_rate")[0]
+        found = beyond("analyzer", self._analyzer, {"carrier_hz": ("center", carrier_hz)})
+        if self.rate_hz < slowest:
+            found.append(
+                f"analyzer: windows a symbol and symbol_s make {self.rate_hz:g} samples/s of I and Q; expected "
+                f"{slowest:g} or more: more n_nodes or window_samples, or a shorter symbol_s"
+            )
         widest = self._analyzer.widest()
         if self.rate_hz <= _RATE_OVER_BANDWIDTH * widest * (1 + 1e-9):
-            return []
+            return found
         enough = [
             option for option, width in self._analyzer.WIDEST.items() if self.rate_hz <= _RATE_OVER_BANDWIDTH * width
         ]
         return [
-            f"{self._config.windows} windows a symbol of {self._config.symbol_s:g} s need {self.rate_hz:g} samples/s "
-            f"of I and Q, an analysis bandwidth of {self.rate_hz / _RATE_OVER_BANDWIDTH:g} Hz; it has {widest:g} Hz; "
+            *found,
+            f"analyzer: {self._config.windows} windows a symbol of {self._config.symbol_s:g} s need "
+            f"{self.rate_hz:g} samples/s of I and Q, an analysis bandwidth of "
+            f"{self.rate_hz / _RATE_OVER_BANDWIDTH:g} Hz; it has {widest:g} Hz; "
             + (f"one of the options {', '.join(enough)} would do, or " if enough else "")
-            + "fewer n_nodes, or a longer symbol_s"
+            + "fewer n_nodes, or a longer symbol_s",
         ]
 
     def setup(self, carrier_hz: float, samples: int, trigger: str) -> None:
@@ -79,23 +92,25 @@ class IqCapture:
 class ZeroSpanCapture:
     """Magnitude of the carrier in the widest resolution bandwidth; a point of the sweep is a sample."""
 
-    longest = _MOST_POINTS
+    has_phase = False
 
     def __init__(self, analyzer: Any, config: MagnonicRingConfig) -> None:
         self._analyzer, self._config = analyzer, config
         self._samples = self._points = 0
         self.rate_hz = config.windows * config.window_samples / config.symbol_s
+        self.longest = min(_MOST_POINTS, int(analyzer.limits("sweep_time")[1] * self.rate_hz))
         self.blur = ceil(self.rate_hz / _WIDEST_RBW_HZ)
 
     def problems(self) -> list[str]:
         """Say what cannot be read in zero span."""
-        found = []
+        center = "center" if hasattr(type(self._analyzer), "center") else "freq_center"
+        found = beyond("analyzer", self._analyzer, {"carrier_hz": (center, self._config.carrier_hz)})
         if self._config.readout == "iq":
-            found.append('has no capture of I and Q, which readout = "iq" needs; take readout = "envelope"')
+            found.append('analyzer: has no capture of I and Q, which readout = "iq" needs; take readout = "envelope"')
         if self.rate_hz > _WIDEST_RBW_HZ:
             found.append(
-                f"in zero span a window of {1 / self.rate_hz:g} s is too short for its resolution bandwidth of "
-                f"{_WIDEST_RBW_HZ:g} Hz; expected windows of {1 / _WIDEST_RBW_HZ:g} s or more: fewer n_nodes, or a "
+                f"analyzer: in zero span a window of {1 / self.rate_hz:g} s is too short for its resolution bandwidth "
+                f"of {_WIDEST_RBW_HZ:g} Hz; expected windows of {1 / _WIDEST_RBW_HZ:g} s or more: fewer n_nodes, or a "
                 "longer symbol_s"
             )
         return found

@@ -1,8 +1,11 @@
 """Envelope use of a ring: a batch of shots in one waveform, one trigger, one capture.
 
 The source plays pulses from waveform memory, the analyser captures what the ring makes of them. One capture costs three
-round trips: the analyser says that it is armed, it sends the samples, it says whether it was overloaded. That RF was on
-and the waveform was taken, the source says while the analyser measures.
+round trips: the analyser says that it is armed, it sends the samples, it says whether it was overloaded. After the
+samples, while the analyser is asked the last thing, the source says that RF is still on and which waveform it played.
+
+That the samples are those of this waveform, and no earlier ones, the pilot shot shows, which is at another place in
+each capture.
 """
 
 from collections.abc import Mapping
@@ -16,9 +19,20 @@ from instruments.bench import Bench
 from instruments.captures import Capture, capture_of
 from instruments.levels import strongest_line, volts_peak
 from instruments.magnonic_ring_config import MagnonicRingConfig
-from instruments.ring_use import Idle, Taken, Talking, start_acquisition
+from instruments.ring_use import (
+    CAPTURES,
+    RF,
+    Idle,
+    SourceAndAnalyzer,
+    Taken,
+    Talking,
+    beyond,
+    beyond_source,
+    start_acquisition,
+)
 from instruments.waveforms import (
     FULL_CODE,
+    SHIFTS,
     Cut,
     Grid,
     Layout,
@@ -29,20 +43,23 @@ from instruments.waveforms import (
     symbols_of,
     waveform,
     whole_samples,
+    with_pilot,
 )
 from labpgt.device import Setting
 from labpgt.errors import DeviceFault
 from labpgt.events import Flag
 from labpgt.rng import Draw, generator
 
-NAME = "LABPGT"
-"""Of the waveform in the source's memory; each capture overwrites it."""
+NAMES = "LABPGT0", "LABPGT1"
+"""Of the waveforms in the source's memory, by turns; the other one is deleted, so that it cannot be played again."""
 
-_RF = ":OUTP?"
+_WHICH = f"{RF};:RAD:ARB:WAV?"
 _IDLE_SAMPLES = 1024
 _ECHO_SYMBOLS = 64
 _NEAR_RANGE = 1 - 1e-4
 """Share of the range from which on a sample counts as clipped."""
+_HEARD = 0.25
+"""Share of its usual amplitude from which on a pilot shot can be found."""
 _ABOVE_NOISE = 16.0
 """Factor above the power of the noise from which on the end of a gap is not quiet: never reached by noise alone."""
 
@@ -67,16 +84,14 @@ def grid_of(config: MagnonicRingConfig) -> tuple[Grid | None, list[str]]:
     return Grid(samples, on, config.windows, config.window_samples), problems
 
 
-class EnvelopeUse:
+class EnvelopeUse(SourceAndAnalyzer):
     """Pulses in, windows of the transmitted envelope out."""
 
     def __init__(self, config: MagnonicRingConfig, bench: Bench, source: Any, analyzer: Any, talking: Talking) -> None:
-        self._config, self._bench = config, bench
-        self._source, self._analyzer, self._talking = source, analyzer, talking
+        super().__init__(config, bench, source, analyzer, talking)
         grid, self._off_grid = grid_of(config)
         self._grid = grid or Grid(1, 1, config.windows, config.window_samples)
         self._capture: Capture = capture_of(analyzer, config)
-        self._carrier_hz = config.carrier_hz
         least = ceil((self._capture.blur + 1) / self._grid.capture_samples)
         self._lead = max(least, symbols_of(config.lead_in_s, config.symbol_s))
         self._gap = max(least, symbols_of(config.gap_memory_times * config.memory_time_s, config.symbol_s))
@@ -84,8 +99,12 @@ class EnvelopeUse:
         """Samples of the capture a second."""
         self._pilot = generator(0, 0, Draw.CALIBRATION).uniform(*config.drive_limits, config.pilot_symbols)
         self._delay = round(config.path_delay_s * self.rate_hz)
-        self._set_up: tuple[int, str] | None = None
-        """Samples and trigger that the analyser is set up for."""
+        self._loaded: list[str] = []
+        """Waveforms that may be in the source's memory, the latest last."""
+        self._model: NDArray[np.complex128] | None = None
+        """(symbols, windows): how the pilot shot and its gap come."""
+        self._last: NDArray[np.complex128] | None = None
+        """Samples of the capture before."""
         self._range_v = volts_peak(config.reference_level_dbm)
         self._quiet_v2 = volts_peak(bench.limits.oscillation_dbm) ** 2
         self._loud_v2 = self._quiet_v2
@@ -94,15 +113,15 @@ class EnvelopeUse:
     def problems(self) -> list[str]:
         """Say what these instruments cannot do."""
         found = list(self._off_grid)
-        if not hasattr(self._source, "load_waveform"):
+        if not hasattr(type(self._source), "load_waveform"):
             found.append(
                 f'source: a {self._bench.source.model} has no waveform memory, which use = "envelope" needs; '
                 'take a vector source, or use = "spectrum"'
             )
         else:
-            found += self._too_fast()
+            found += self._beyond_source()
         with self._talking("analyzer", "asking for its options"):
-            found += [f"analyzer: {problem}" for problem in self._capture.problems()]
+            found += self._capture.problems()
         if not found and self.longest < 1:
             found.append(
                 f"a gap of {self._gap} symbols after a lead-in of {self._lead} leaves no room for a shot in "
@@ -110,16 +129,19 @@ class EnvelopeUse:
             )
         return found
 
-    def _too_fast(self) -> list[str]:
-        rate_hz = self._config.source_rate_hz
+    def _beyond_source(self) -> list[str]:
+        config, rate_hz = self._config, self._config.source_rate_hz
+        found = beyond_source(self._source, config, self._bench, config.power_dbm)
+        scaling = {"waveform_scaling_percent": ("arb_scaling", config.waveform_scaling_percent)}
+        found += beyond("source", self._source, scaling)
         try:
             with self._talking("source", "asking for its options"):
                 fastest = self._source.fastest()
         except DeviceFault as fault:
-            return [str(fault)]
+            return [*found, str(fault)]
         if rate_hz <= fastest:
-            return []
-        return [f"source: source_rate_hz = {rate_hz:g}: its options go up to {fastest:g} samples/s"]
+            return [*found, *beyond("source", self._source, {"source_rate_hz": ("sample_rate", rate_hz)})]
+        return [*found, f"source: source_rate_hz = {rate_hz:g}: its options go up to {fastest:g} samples/s"]
 
     @property
     def _room(self) -> int:
@@ -131,7 +153,7 @@ class EnvelopeUse:
     @property
     def _room_for_shots(self) -> int:
         """Symbols that lead-in and pilot leave to shots and their gaps."""
-        return self._room - self._lead - (len(self._pilot) + self._gap if len(self._pilot) else 0)
+        return self._room - self._lead - with_pilot(len(self._pilot), self._gap)
 
     @property
     def longest(self) -> int:
@@ -143,29 +165,21 @@ class EnvelopeUse:
         config, source = self._config, self._source
         with self._talking("source", "setting it up"), source.group("setting it up"):
             source.arb_enabled = False
-            source.frequency = self._carrier_hz
             source.power = config.power_dbm
             source.sample_rate = config.source_rate_hz
             source.arb_scaling = config.waveform_scaling_percent
             source.modulation_enabled = True
+        self.retune(config.carrier_hz, usual=True)
         with self._talking("analyzer", "setting it up"):
             self._analyzer.abort()
             self._set_up = None
             self._set_up_for(_IDLE_SAMPLES, "immediate")
 
-    def retune(self, carrier_hz: float) -> None:
-        """Change to another carrier."""
-        if carrier_hz == self._carrier_hz:
-            return
-        self._carrier_hz, self._set_up = carrier_hz, None
-        doing = f"tuning to {carrier_hz:.12g} Hz"
-        with self._talking("source", doing), self._source.group(doing):
-            self._source.frequency = carrier_hz
-
     def _set_up_for(self, samples: int, trigger: str) -> None:
         if self._set_up == (samples, trigger):
             return
         self._set_up = None
+        assert self._carrier_hz is not None
         self._capture.setup(self._carrier_hz, samples, trigger)
         self._set_up = samples, trigger
 
@@ -175,7 +189,7 @@ class EnvelopeUse:
         return shares(shots, min(most, self._config.batch or most))
 
     def _layout(self, shots: int, symbols: int) -> Layout:
-        bare = Layout(shots, symbols, self._lead, self._gap, len(self._pilot))
+        bare = Layout(shots, symbols, self._lead, self._gap, len(self._pilot), shift=next(CAPTURES) % SHIFTS)
         shortest = ceil(self._source.SHORTEST / self._grid.source_samples)
         return bare._replace(filling=max(0, shortest - bare.length))
 
@@ -184,12 +198,46 @@ class EnvelopeUse:
         layout = self._layout(*drives.shape)
         samples, overloaded = self.record(drives, layout)
         found = cut(samples[self._delay :], layout, self._grid, self._capture.blur)
-        pilot = self._responses(found.pilot) if layout.pilot else None
+        self._see_own(samples, found, layout)
+        pilot = self._responses(found.pilot(layout))
         return Taken(self._responses(found.windows), self._flags(found, overloaded), pilot)
 
+    def _see_own(self, samples: NDArray[np.complex128], found: Cut, layout: Layout) -> None:
+        """Raise `DeviceFault` for a capture of another waveform than the one that was sent.
+
+        No two captures are the same. And the pilot must be at its place of the `SHIFTS` there are: it is where the
+        correlation with its first capture is largest. Elsewhere than usual the ring may answer anything to it, and a
+        pilot that is hardly there is no matter of places.
+        """
+        same = self._last is not None and samples.any() and np.array_equal(samples, self._last)
+        self._last = samples
+        doing = f"of {layout.shots} shots"
+        if same:
+            raise DeviceFault(
+                f"analyzer: this is not the capture of the waveform that was sent ({doing}): it is the one before, "
+                "again; is the source's marker 1 wired to the trigger input?"
+            )
+        if not self._usual:
+            return
+        length = layout.pilot + layout.gap
+        if self._model is None:
+            self._model = found.tail[layout.shift : layout.shift + length]
+            return
+        match = np.array([abs(np.vdot(self._model, found.tail[n : n + length])) for n in range(SHIFTS)])
+        best = int(np.argmax(match))
+        if best != layout.shift and match[best] >= _HEARD * np.vdot(self._model, self._model).real > 0:
+            self._model = None
+            raise DeviceFault(
+                f"analyzer: this is not the capture of the waveform that was sent ({doing}): the pilot shot is at "
+                f"place {best}, expected {layout.shift}; either this is an earlier capture, or the source did not take "
+                "the waveform: look at their front panels"
+            )
+
     def pilot(self) -> NDArray[np.float64] | None:
-        """Take the pilot shot alone: (pilot symbols, n_nodes), or None where there is none."""
-        return self.take(np.empty((0, 1))).pilot if len(self._pilot) else None
+        """Take the pilot shot alone: (pilot symbols, n_nodes); the first time twice, to see that its place is right."""
+        if self._model is None:
+            self.take(np.empty((0, 1)))
+        return self.take(np.empty((0, 1))).pilot
 
     def echo(self) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
         """Play a known shot: what is sent, as the analyser would sample it, and what comes from the same time on.
@@ -203,6 +251,8 @@ class EnvelopeUse:
         samples, _ = self.record(drives, layout)
         on = np.clip(self._config.duty * per_symbol - np.arange(per_symbol), 0, 1)
         pulses = pulse_codes(drives, self._config.encoding)[0] @ [1, 1j] / FULL_CODE
+        if not self._capture.has_phase:
+            pulses = np.abs(pulses)
         return (pulses[:, None] * on).ravel(), samples[self._lead * per_symbol :]
 
     def record(self, drives: NDArray[np.float64], layout: Layout) -> tuple[NDArray[np.complex128], bool]:
@@ -210,24 +260,30 @@ class EnvelopeUse:
         source, analyzer = self._source, self._analyzer
         doing = f"a capture of {layout.shots} shots"
         codes = waveform(drives, self._pilot[: layout.pilot], self._config.encoding, layout, self._grid)
+        name = next(name for name in NAMES if name not in self._loaded[-1:])
         with self._talking("source", f"loading the waveform of {doing}"), source.unchecked():
-            source.load_waveform(NAME, codes, layout.starts(self._grid.source_samples))
-            source.arm_waveform(NAME)
+            source.load_waveform(name, codes, layout.starts(self._grid.source_samples))
+            source.arm_waveform(name)
+            for old in self._loaded:
+                source.delete_waveform(old)
+            self._loaded = [name]
         with self._talking("analyzer", f"arming {doing}"), analyzer.unchecked():
             self._set_up_for(capture_length(layout, self._grid) + self._delay, "external")
             start_acquisition(analyzer, f"arming {doing}")
-        # Until its answer is read the source must not be asked anything else: with any trouble, both are given up.
+        # The source has not told yet of errors in loading: with any trouble from here on, both are given up.
         with self._talking("source", f"playing {doing}"):
             source.trigger()
-            source.send_with_errors(_RF)
             with self._talking("analyzer", f"fetching {doing}"):
                 samples = self._capture.fetch()
+                # Now, for asked earlier the source would not know of RF that goes off during the capture.
+                source.send_with_errors(_WHICH)
                 overloaded = analyzer.overloaded()
-            rf = source.answer_with_errors(_RF, f"playing {doing}")
-        if rf != "1":
+            rf, played = source.answer_with_errors(_WHICH, f"playing {doing}").split(";")
+        self._see_rf_on(rf, doing)
+        if played.strip('"') != f"WFM1:{name}":
             raise DeviceFault(
-                f"source: RF was off while {doing} was taken (answer to {_RF}: {rf!r}); somebody or the source itself "
-                "has turned it off: look at its front panel"
+                f"source: played waveform {played} for {doing}, expected WFM1:{name}; somebody has chosen another one: "
+                "look at its front panel"
             )
         if not np.isfinite(samples).all():
             raise DeviceFault(f"analyzer: {doing} holds values that are not numbers; look at its front panel")
@@ -247,6 +303,7 @@ class EnvelopeUse:
         if overloaded and not clipped.any():
             clipped[:] = True
         ringing = (found.before > self._loud_v2) | (found.after > self._loud_v2)
+        ringing |= found.rest > self._loud_v2
         return (clipped * np.uint32(Flag.OVERLOAD) | ringing * np.uint32(Flag.OSCILLATION)).astype(np.uint32)
 
     def idle(self) -> Idle:

@@ -1,6 +1,7 @@
 """Source wired to analyser: what the path between them does, to be taken off what the ring does."""
 
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -8,6 +9,7 @@ from pydantic import Field
 from instruments.envelope_use import EnvelopeUse
 from instruments.magnonic_ring import MagnonicRing
 from instruments.magnonic_ring_config import MagnonicRingConfig
+from labpgt.device import Setting
 from labpgt.errors import DeviceFault
 
 _LEAST_MATCH = 0.9
@@ -25,7 +27,10 @@ class LoopbackConfig(MagnonicRingConfig):
 
 
 class Path(NamedTuple):
-    """What the path from source to analyser does to a pulse; the first two are settings of a ring on the same path."""
+    """What the path from source to analyser does to a pulse; the first two are settings of a ring on the same path.
+
+    Rounded, so that noise changes them rarely: they are among the settings of a run.
+    """
 
     path_delay_s: float
     """Time from the trigger to the arrival of the waveform, in steps of the analyser's sampling."""
@@ -43,6 +48,34 @@ class Loopback(MagnonicRing):
     Config: ClassVar[type[MagnonicRingConfig]] = LoopbackConfig
     name: ClassVar[str] = "loopback"
     _advice: ClassVar[str] = "look for another signal on the cable"
+
+    def __init__(self, _guarded: bool = True, /, **settings: Any) -> None:
+        super().__init__(_guarded, **settings)
+        self._path: Path | None = None
+
+    def open(self) -> None:
+        """Connect, check and set up, turn RF on, and measure the path once. `DeviceFault` as for a ring."""
+        with self._lock:
+            if self._running is None:
+                super().open()
+                try:
+                    self._path = self.measure_path()
+                except BaseException as error:
+                    self._let_go(error)
+                    raise
+
+    def settings(self) -> Mapping[str, Setting]:
+        """Every setting, and while the instruments are connected what the path does ("measured_...")."""
+        found = super().settings()
+        if self._running is None or self._path is None:
+            return found
+        return {
+            **found,
+            "measured_path_delay_s": Setting(self._path.path_delay_s, "s"),
+            "measured_phase_rad": Setting(self._path.phase_rad, "rad"),
+            "measured_full_scale_v": Setting(self._path.full_scale_v, "V"),
+            "measured_match": Setting(self._path.match),
+        }
 
     def measure_path(self) -> Path:
         """Find delay, phase and level of the path from one capture of a known waveform.
@@ -71,5 +104,8 @@ class Loopback(MagnonicRing):
                 "more; is the source wired to the analyser, and its marker 1 to the trigger input?"
             )
         return Path(
-            float(shifts[best] / use.rate_hz), float(np.angle(inner[best])), float(np.abs(inner[best]) / energy), match
+            float(shifts[best] / use.rate_hz),
+            round(float(np.angle(inner[best])), 2),
+            float(f"{np.abs(inner[best]) / energy:.3g}"),
+            round(match, 2),
         )

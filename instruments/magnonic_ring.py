@@ -143,7 +143,7 @@ class MagnonicRing(DeviceBase):
         self._get_ready(running)
 
     def _get_ready(self, running: _Running) -> None:
-        running.use.retune(self.config.carrier_hz)  # a fault may have left it at a tuned one
+        running.use.retune(self.config.carrier_hz, usual=True)  # a fault may have left it at a tuned one
         running.rack.gain_up(self.config.attenuation_db)
         running.health.check(running.rack, running.use)
         running.ready = True
@@ -201,7 +201,7 @@ class MagnonicRing(DeviceBase):
 
     def _tune(self, running: _Running, tuned: Mapping[str, float]) -> None:
         self._hold_on(running, check_health=False)
-        running.use.retune(tuned.get("carrier_hz", self.config.carrier_hz))
+        running.use.retune(tuned.get("carrier_hz", self.config.carrier_hz), usual=not tuned)
         running.rack.set_attenuation(tuned.get("attenuation_db", self.config.attenuation_db))
 
     def _hold_on(self, running: _Running, check_health: bool) -> None:
@@ -224,11 +224,22 @@ class MagnonicRing(DeviceBase):
             yield
         except BaseException as error:
             running.ready = False
-            for problem in running.rack.make_safe():
-                error.add_note(problem)
-            if isinstance(error, Exception) and not isinstance(error, DeviceFault):
-                raise DeviceFault(f"{self.name}: taking shots: {type(error).__name__}: {error}") from error
-            raise
+            problems = running.rack.make_safe()
+            worded = self._worded(error)
+            for problem in problems:
+                worded.add_note(problem)
+            if worded is error:
+                raise
+            raise worded from error
+
+    def _worded(self, error: BaseException) -> BaseException:
+        """Say what an error comes from when it is known: another thread that turned RF off, or none of the bench's."""
+        if self._interrupted is not None and isinstance(error, Exception):
+            # Else it would be said that RF was off, by whomever.
+            return DeviceFault(f"{self.name}: {self._interrupted} while shots were being taken")
+        if isinstance(error, Exception) and not isinstance(error, DeviceFault):
+            return DeviceFault(f"{self.name}: taking shots: {type(error).__name__}: {error}")
+        return error
 
     def flags(self) -> NDArray[np.uint32]:
         """Bits of `labpgt.events.Flag` for each shot of the last `forward`, (shots,)."""

@@ -104,9 +104,10 @@ class MagnonicRingConfig(BaseModel):
     )
     pilot_symbols: int = Field(
         4,
-        ge=0,
+        ge=1,
         le=1000,
-        description="symbols of the pilot shot that shows drift, in each capture (spectrum: at each check); 0: none",
+        description="symbols of the pilot shot in each capture, which shows drift and that the capture is of what was "
+        "sent (spectrum: points of the list, at least 2)",
     )
 
     @model_validator(mode="after")
@@ -123,6 +124,15 @@ class MagnonicRingConfig(BaseModel):
             raise ValueError(
                 f"pulse_width_s = {self.pulse_width_s:g}, pulse_period_s = {self.pulse_period_s:g}: expected a width "
                 "of at most the period, or both 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pilot_of_two_powers(self) -> Self:
+        if self.use == "spectrum" and self.pilot_symbols < 2:
+            raise ValueError(
+                f'pilot_symbols = {self.pilot_symbols}: with use = "spectrum" lists are told apart by two powers of '
+                "the pilot: expected 2 or more"
             )
         return self
 

@@ -175,11 +175,16 @@ class LabInstrument(Named, SCPIMixin, Instrument):
         self.write(f"{query};:SYST:ERR?")
 
     def answer_with_errors(self, query: str, doing: str) -> str:
-        """Return the answer to the question of `send_with_errors`; `InstrumentFault` lists all errors there were."""
+        """Return the answer to the question of `send_with_errors`; `InstrumentFault` lists all errors there were.
+
+        To several questions in one (`A?;B?`) the answers are as many, with semicolons between.
+        """
         reply = self.read().strip()
-        answer, semicolon, error = reply.partition(";")
-        code = _error_code(error)
-        if not semicolon or code is None:
+        questions = query.count(";") + 1
+        # An error's text may hold semicolons too.
+        *answers, error = reply.split(";", questions)
+        answer, code = ";".join(answers), _error_code(error)
+        if len(answers) != questions or code is None:
             raise InstrumentFault(
                 f"{self.name}: expected an answer and an error from the queue to {query};:SYST:ERR?, got {reply!r}"
             )

@@ -1,10 +1,11 @@
 """Many shots in one waveform, and one capture cut into shots: the arithmetic of the symbol grid, without instruments.
 
 A waveform is a quiet lead-in, then for each shot its symbols and a quiet gap in which the ring forgets, all on one grid
-of symbols. The last shot is the pilot: always the same drives, which show that all is as it was. The analyser captures
-from the waveform's first sample on:
+of symbols. The last shot is the pilot: always the same drives, which show that all is as it was. It moves by some
+symbols from waveform to waveform, which shows that a capture is of its own waveform. The analyser captures from the
+waveform's first sample on:
 
-    lead-in | shot 0 | gap | shot 1 | gap | ... | pilot | gap | filling
+    lead-in | shot 0 | gap | shot 1 | gap | ... | shift | pilot | gap | what the shift leaves | filling
 """
 
 from math import ceil
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 
 FULL_CODE = 32767
 """Code of a drive of 1."""
+
+SHIFTS = 8
+"""Places of the pilot, a symbol apart."""
 
 _WHOLE = 1e-6
 """By how much a number of samples may differ from a whole one: rounding of decimal numbers, and nothing else."""
@@ -54,6 +58,8 @@ class Layout(NamedTuple):
     """Of the pilot shot; 0: there is none."""
     filling: int = 0
     """Of silence at the end, where the shots alone would be too short a waveform."""
+    shift: int = 0
+    """Of silence before the pilot, less than `SHIFTS`; its place does not change the length."""
 
     @property
     def period(self) -> int:
@@ -63,16 +69,22 @@ class Layout(NamedTuple):
     @property
     def length(self) -> int:
         """All symbols."""
-        return self.pilot_start + (self.pilot + self.gap if self.pilot else 0) + self.filling
+        return self.end + with_pilot(self.pilot, self.gap) + self.filling
+
+    @property
+    def end(self) -> int:
+        """First symbol after the shots and their gaps."""
+        return self.lead + self.shots * self.period
 
     @property
     def pilot_start(self) -> int:
         """First symbol of the pilot shot."""
-        return self.lead + self.shots * self.period
+        return self.end + self.shift
 
     def starts(self, samples: int) -> NDArray[np.intp]:
         """First sample of each shot, the pilot included, with so many samples a symbol."""
-        return (self.lead + self.period * np.arange(self.shots + bool(self.pilot))) * samples
+        shots = self.lead + self.period * np.arange(self.shots)
+        return np.append(shots, [self.pilot_start] * bool(self.pilot)).astype(np.intp) * samples
 
 
 class Cut(NamedTuple):
@@ -86,8 +98,19 @@ class Cut(NamedTuple):
     """(shots,): mean square magnitude at the end of the silence before the shot."""
     after: NDArray[np.float64]
     """(shots,): mean square magnitude at the end of the gap behind the shot."""
-    pilot: NDArray[np.complex128]
-    """(pilot symbols, windows)."""
+    tail: NDArray[np.complex128]
+    """(symbols, windows): from the end of the shots to that of silence, with the pilot in it; empty without one."""
+    rest: float
+    """Mean square magnitude of what should be silence before the pilot and behind its gap; 0 without a pilot."""
+
+    def pilot(self, layout: Layout) -> NDArray[np.complex128]:
+        """(pilot symbols, windows): the pilot where it should be."""
+        return self.tail[layout.shift : layout.shift + layout.pilot]
+
+
+def with_pilot(pilot: int, gap: int) -> int:
+    """Symbols that a pilot shot takes with its places and its gap."""
+    return pilot + SHIFTS - 1 + gap if pilot else 0
 
 
 def whole_samples(duration_s: float, rate_hz: float) -> int | None:
@@ -128,7 +151,7 @@ def waveform(
 ) -> NDArray[np.int16]:
     """Return the codes (samples, 2) of I and Q of the waveform for drives (shots, symbols) and of the pilot."""
     codes = np.zeros((layout.length, grid.source_samples, 2), np.int16)
-    body = codes[layout.lead : layout.pilot_start]
+    body = codes[layout.lead : layout.end]
     body = body.reshape(layout.shots, layout.period, grid.source_samples, 2)
     body[:, : layout.symbols, : grid.on_samples] = pulse_codes(drives, encoding)[:, :, None]
     end = codes[layout.pilot_start : layout.pilot_start + layout.pilot]
@@ -147,20 +170,24 @@ def cut(samples: NDArray[np.complex128], layout: Layout, grid: Grid, blur: int =
     `blur` is the number of samples over which the analyser's filter smears what comes after the end of a silence.
     """
     per_symbol = grid.capture_samples
-    first, last = layout.lead * per_symbol, layout.pilot_start * per_symbol
+    first, last = layout.lead * per_symbol, layout.end * per_symbol
     body = samples[first:last].reshape(layout.shots, layout.period, grid.windows, grid.window_samples)
     windows = body[:, : layout.symbols]
     magnitude = np.abs(body).reshape(layout.shots, layout.period * per_symbol)
     end = slice(-max(per_symbol, blur + 1), -blur or None)
     after = _loudness(magnitude[:, end])
     lead_in = _loudness(np.abs(samples[:first])[None, end])
-    pilot = samples[last : last + layout.pilot * per_symbol].reshape(layout.pilot, grid.windows, grid.window_samples)
+    tail = samples[last : last + with_pilot(layout.pilot, layout.gap) * per_symbol]
+    before = max(0, layout.shift * per_symbol - blur)
+    behind = (layout.shift + layout.pilot + layout.gap) * per_symbol
+    rest = np.abs(np.concatenate([tail[:before], tail[behind:]]))
     return Cut(
         _means(windows),
         magnitude.max(axis=1),
         np.concatenate([lead_in, after[:-1]])[: layout.shots],
         after,
-        _means(pilot),
+        _means(tail.reshape(-1, grid.windows, grid.window_samples)),
+        float(_loudness(rest)) if rest.size else 0.0,
     )
 
 

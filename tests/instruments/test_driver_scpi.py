@@ -211,6 +211,21 @@ def test_errors_can_travel_with_the_answer_to_a_question() -> None:
             instrument.answer_with_errors(":OUTP?", "playing")
 
 
+def test_so_can_those_of_several_questions() -> None:
+    query = ":OUTP?;:RAD:ARB:WAV?"
+    with plain([(f"{query};:SYST:ERR?", '1;"WFM1:A";+0,"No error"')]) as instrument:
+        instrument.send_with_errors(query)
+        assert instrument.answer_with_errors(query, "playing") == '1;"WFM1:A"'
+    with plain([(f"{query};:SYST:ERR?", '1;"WFM1:A";-222,"Out;of range"'), NO_ERROR]) as instrument:
+        instrument.send_with_errors(query)
+        with pytest.raises(InstrumentFault, match=r'playing: .*-222,"Out;of range"$'):
+            instrument.answer_with_errors(query, "playing")
+    with plain([(f"{query};:SYST:ERR?", '1;+0,"No error"')]) as instrument:
+        instrument.send_with_errors(query)
+        with pytest.raises(InstrumentFault, match="expected an answer and an error"):
+            instrument.answer_with_errors(query, "playing")
+
+
 @pytest.mark.parametrize("reply", ["1", "", '0,"No error"', "1;garbage", "1;", "1;0"])
 def test_an_answer_without_its_error_is_a_fault(reply: str) -> None:
     with plain([(":OUTP?;:SYST:ERR?", reply)]) as instrument:

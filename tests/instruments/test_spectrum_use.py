@@ -61,7 +61,7 @@ def test_one_by_one_where_the_analyser_keeps_one_spectrum(lined: TriedBench, tmp
 
 
 def test_a_batch_is_split_where_the_list_is_full(lined: TriedBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("instruments.keysight_e8257d.KeysightE8257D.LIST_POINTS", (1, 7))
+    monkeypatch.setattr("instruments.keysight_e8257d.KeysightE8257D.LIST_POINTS", (1, 10))
     with ring(lined) as device:
         assert device.max_symbols == 7
         lined.forget()
@@ -79,7 +79,7 @@ def test_rf_that_is_off_is_noticed(lined: TriedBench) -> None:
             source.changed("output")
 
         lined.virtual.call(switch_off)
-        with pytest.raises(DeviceFault, match="RF was off while taking 6 spectra in one go"):
+        with pytest.raises(DeviceFault, match="RF was off while a list of 9 spectra was taken"):
             device.forward(DRIVES)
         device.recover()
         device.forward(DRIVES)

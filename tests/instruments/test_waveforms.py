@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from instruments.waveforms import (
+    SHIFTS,
     Grid,
     Layout,
     capture_length,
@@ -31,7 +32,7 @@ def batches(draw: st.DrawFn) -> tuple[NDArray[np.float64], Layout]:
     shots, symbols = draw(st.integers(1, 7)), draw(st.integers(1, 6))
     drives = draw(arrays(np.float64, (shots, symbols), elements=st.floats(-1, 1)))
     lead, gap, pilot, filling = (draw(st.integers(low, 4)) for low in (1, 1, 0, 0))
-    return drives, Layout(shots, symbols, lead, gap, pilot, filling)
+    return drives, Layout(shots, symbols, lead, gap, pilot, filling, draw(st.integers(0, SHIFTS - 1)))
 
 
 def played(codes: NDArray[np.int16], grid: Grid) -> NDArray[np.complex128]:
@@ -57,10 +58,11 @@ def test_every_drive_comes_back_at_its_shot_symbol_and_window(
     ramp = (1 + np.arange(grid.capture_samples)).reshape(grid.windows, -1).mean(axis=1)
     sent, ahead = (pulse_codes(values, encoding).astype(float) @ [1, 1j] for values in (drives, pilot))
     assert np.allclose(found.windows, sent[..., None] * ramp, rtol=1e-12)
-    assert np.allclose(found.pilot, ahead[..., None] * ramp, rtol=1e-12)
+    assert np.allclose(found.pilot(layout), ahead[..., None] * ramp, rtol=1e-12)
     assert np.allclose(found.peak, np.abs(sent).max(axis=1) * grid.capture_samples)
     assert not found.before.any()
     assert not found.after.any()
+    assert found.rest == 0
 
 
 @given(batches(), grids())
@@ -77,9 +79,10 @@ def test_the_pulse_is_on_for_its_share_and_nothing_is_sent_in_lead_in_gap_and_fi
         starts.append(layout.lead + shot * (layout.symbols + layout.gap))
         expected[starts[-1] : starts[-1] + layout.symbols, : grid.on_samples] = True
     if layout.pilot:
-        starts.append(layout.lead + layout.shots * (layout.symbols + layout.gap))
+        starts.append(layout.lead + layout.shots * (layout.symbols + layout.gap) + layout.shift)
         expected[starts[-1] : starts[-1] + layout.pilot, : grid.on_samples] = True
-        assert layout.length == starts[-1] + layout.pilot + layout.gap + layout.filling
+        behind = SHIFTS - 1 - layout.shift
+        assert layout.length == starts[-1] + layout.pilot + layout.gap + behind + layout.filling
     assert np.array_equal(on, expected.ravel())
     assert layout.starts(grid.source_samples).tolist() == [start * grid.source_samples for start in starts]
 
@@ -114,12 +117,23 @@ def test_what_rings_at_the_end_of_a_gap_is_told_of_the_shots_beside_it(
     assert np.allclose(found.before, [loud if shot == gap + 1 else 0 for shot in range(layout.shots)])
 
 
+@pytest.mark.parametrize("shift", range(SHIFTS))
+def test_what_is_not_silent_beside_the_pilot_is_told(shift: int) -> None:
+    grid, layout = Grid(2, 1, 2, 1), Layout(1, 1, 1, 2, 3, 1, shift)
+    tail = SHIFTS - 1 + layout.pilot + layout.gap
+    for symbol in range(tail):
+        capture = np.zeros(capture_length(layout, grid), complex)
+        capture[(layout.end + symbol) * grid.capture_samples] = 3j
+        silent = not shift <= symbol < shift + layout.pilot + layout.gap
+        assert (cut(capture, layout, grid).rest > 0) == silent
+
+
 def test_a_pilot_can_be_alone() -> None:
-    layout, grid = Layout(0, 1, 2, 3, 2), Grid(2, 1, 2, 1)
+    layout, grid = Layout(0, 1, 2, 3, 2, shift=5), Grid(2, 1, 2, 1)
     codes = waveform(np.empty((0, 1)), np.array([0.5, 1.0]), "signed", layout, grid)
     found = cut(played(codes, grid), layout, grid)
     assert found.windows.shape == (0, 1, 2)
-    assert found.pilot.tolist() == [[16384, 32768], [32767, 65534]]
+    assert found.pilot(layout).tolist() == [[16384, 32768], [32767, 65534]]
     assert found.peak.shape == found.before.shape == found.after.shape == (0,)
 
 
