@@ -38,6 +38,7 @@ class Pause:
         """Spent waiting."""
         self._ill_since: float | None = None
         self._wait_s = 0.0
+        self._times_well = 0
 
     def over(self) -> None:
         """Say that the device has answered: the next fault is another illness."""
@@ -47,7 +48,8 @@ class Pause:
         """Return when the device is well again.
 
         Raises `fault` for a device that is not `Recoverable`; one with what was tried last when the illness lasts
-        longer than `patience_s`; `TakingStopped` when somebody asks to stop.
+        longer than `patience_s`, also when the device seems well for moments in between; `TakingStopped` when somebody
+        asks to stop.
         """
         if isinstance(fault, ShotsSpoiled) and isinstance(self.reservoir, Recorded) and self.reservoir.on_record:
             return
@@ -55,7 +57,9 @@ class Pause:
             raise fault
         began = time.monotonic()
         if self._ill_since is None:
-            self._ill_since, self._wait_s = began, 0.0
+            self._ill_since, self._wait_s, self._times_well = began, 0.0, 0
+        elif self._too_long:
+            raise self._out_of_patience(fault, f"it seemed well {self._times_well} times in between") from fault
         try:
             self._make_safe(fault)
             self.tell(RunPaused(time.time(), str(fault)))
@@ -68,14 +72,19 @@ class Pause:
                     break
                 except DeviceFault as error:
                     latest = error
-                if time.monotonic() - self._ill_since >= self.patience_s:
-                    raise DeviceFault(
-                        f"{fault} (the run has waited for training.patience_s = {self.patience_s:g} s; last try: "
-                        f"{latest})"
-                    ) from latest
+                if self._too_long:
+                    raise self._out_of_patience(fault, f"last try: {latest}") from latest
+            self._times_well += 1
             self.tell(RunContinued(time.time(), time.monotonic() - began))
         finally:
             self.seconds += time.monotonic() - began
+
+    @property
+    def _too_long(self) -> bool:
+        return self._ill_since is not None and time.monotonic() - self._ill_since >= self.patience_s
+
+    def _out_of_patience(self, fault: DeviceFault, how: str) -> DeviceFault:
+        return DeviceFault(f"{fault} (the run has waited for training.patience_s = {self.patience_s:g} s; {how})")
 
     def _recover(self) -> None:
         assert isinstance(self.reservoir, Recoverable)

@@ -208,10 +208,8 @@ class ShotTaker:
     def _staying_spoiled(self, rows: NDArray[np.void]) -> ShotsSpoiled:
         flags = Flag(int(np.bitwise_or.reduce(rows["flags"])) & SPOILED)
         causes = [advice for flag, advice in _ADVICE.items() if flag & flags]
-        return ShotsSpoiled(
-            f"{self.reservoir.name}: {len(rows)} shots are spoiled, also when taken again training.retakes = "
-            f"{self._retakes} times: {', '.join(causes)}"
-        )
+        again = f", also when taken again training.retakes = {self._retakes} times" if self._retakes else ""
+        return ShotsSpoiled(f"{self.reservoir.name}: {len(rows)} shots are spoiled{again}: {', '.join(causes)}")
 
     def _expose(self, rows: NDArray[np.void]) -> None:
         name = self.reservoir.name

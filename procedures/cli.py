@@ -1,5 +1,6 @@
 """The command line: options of its own, the commands, and what an error looks like."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -105,5 +106,13 @@ def main() -> None:
         raise
 
 
+def script() -> None:
+    """What the command `labpgt` does: `main`, and no signal changes the exit code while the interpreter ends."""
+    try:
+        main()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 if __name__ == "__main__":
-    main()
+    script()

@@ -1,7 +1,7 @@
 """What a person sees of a run on the terminal: a live line where there is a terminal, plain lines elsewhere."""
 
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +47,8 @@ class ConsoleWatcher(Display):
         self._recent: deque[tuple[float, int]] = deque()
         """When a step was done, and the training shots taken by then; oldest first."""
         self._last_line = time.monotonic()
+        self._besides: Counter[str] = Counter()
+        """Shots that are no training shots, by purpose."""
         self._loss = float("nan")
         self._accuracy = float("nan")
 
@@ -72,6 +74,8 @@ class ConsoleWatcher(Display):
             case ShotsTaken() if event.rows["purpose"][0] != Purpose.TRAIN:
                 purpose = _PURPOSES.get(int(event.rows["purpose"][0]), "measuring")
                 self._show(description=purpose, figures=self._figures())
+                self._besides[purpose] += len(event.rows)
+                self._say_now_and_then(f"{purpose}: {self._besides[purpose]} shots")
             case Measured():
                 for line in measured_lines(event.values):
                     self._say(line)
@@ -103,10 +107,14 @@ class ConsoleWatcher(Display):
         self._loss = loss if self._loss != self._loss else 0.9 * self._loss + 0.1 * loss
         self._shots = shots
         self._show(description="training", completed=shots, total=self._planned, figures=self._figures())
+        self._say_now_and_then(f"shots {self._figures()}")
+
+    def _say_now_and_then(self, text: str) -> None:
+        """Where there is no live line, a line of text at intervals."""
         now = time.monotonic()
         if not self.console.is_terminal and now - self._last_line > PLAIN_INTERVAL_S:
             self._last_line = now
-            self._say(f"shots {self._figures()}")
+            self._say(text)
 
     def _measure_rate(self, done: float, shots: int) -> None:
         # By the run's clock: the steps of a run that is followed come in bursts, and after a pause when it was resumed.

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -49,7 +50,8 @@ class StopRequest:
         wanted = [n for n in _SIGNALS if n in _ALWAYS or signal.getsignal(n) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._asked) for number in wanted}
         try:
-            yield
+            with _dropped_unsaid():
+                yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -65,10 +67,32 @@ class StopRequest:
                 raise KeyboardInterrupt
             return
         self.reason = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        if isinstance(self._also, StopRequest):
+            # Whoever makes several runs has been asked as well, also when this one was done all the same.
+            self._also.reason = self._also.reason or self.reason
         # Straight to the descriptor: a handler must not enter a stream that it may have interrupted. The terminal that
         # hung up is not there any more.
         with suppress(OSError):
             os.write(2, b"\nlabpgt: stopping after the device call in hand; once more stops at once\n")
+
+
+@contextmanager
+def _dropped_unsaid() -> Iterator[None]:
+    """While inside, say nothing of an interruption that Python drops because it struck while tidying up.
+
+    "Exception ignored in ..." and a stack would hide the one message there is to be; what else is dropped is shown.
+    """
+    before = sys.unraisablehook
+
+    def show(dropped: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            before(dropped)
+
+    sys.unraisablehook = show
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def default_path(config: Config) -> Path:

@@ -1,5 +1,6 @@
 """One run on the virtual bench with faults injected at random, and what is demanded of it."""
 
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ class FaultyBench:
         self.bench = bench
         self.folder = folder
         self.file = write_bench(
-            bench, folder / "bench.toml", lambda text: text.replace("timeout_s = 2.0", f"timeout_s = {TIMEOUT_S}")
+            bench, folder / "bench.toml", lambda text: re.sub(r"timeout_s = \d+\.0", f"timeout_s = {TIMEOUT_S}", text)
         )
         self.right = Quantised()
         self.right.open()

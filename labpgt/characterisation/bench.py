@@ -17,6 +17,8 @@ from labpgt.shots import checked_responses, device_errors, flags_of, float32_lim
 TUNINGS = ("attenuation_db", "carrier_hz")
 """Settings that a characterisation changes from shot to shot."""
 _RETAKES = 3
+_TUNED_CALL = 8
+"""Most shots in a call with settings of their own."""
 TABLES = {
     "noise": "still",
     "repeatability": "still",
@@ -157,7 +159,8 @@ class Bench:
         rows["drive"] = np.clip(np.asarray(drives, np.float32), low, high)
         for name in TUNINGS:
             rows[name] = tuning.get(name, np.nan)
-        size = self.effort.call_shots
+        # Another tuning may cost a device much; nobody should wait long for a stop or for news.
+        size = min(self.effort.call_shots, _TUNED_CALL) if tuning else self.effort.call_shots
         for first in range(0, len(rows), size):
             if reason := self._stop():
                 raise TakingStopped(reason)

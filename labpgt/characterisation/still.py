@@ -103,7 +103,8 @@ def compression(bench: Bench) -> Outcome:
             np.exp(logarithm[i] + share * (logarithm[i + 1] - logarithm[i]))
         )
     else:
-        outcome.lack(f"at full drive the response is {behind[-1]:.2g} dB behind, less than 1 dB", names[1])
+        where = f"{behind[-1]:.2g} dB behind" if behind[-1] > 0 else f"{-behind[-1]:.2g} dB ahead"
+        outcome.lack(f"at full drive the response is {where}, not 1 dB behind", names[1])
     return outcome
 
 

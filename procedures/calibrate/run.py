@@ -145,6 +145,9 @@ def calibrate(
                 _measure_run(found, folder, watcher, stop)
             else:
                 _measure_device(found, step, folder, quick, watcher, stop)
+            if found.status is Status.SUCCESS and (asked := stop()):
+                # In the last call of a step, which is done for that.
+                found.status, found.reason = Status.ABORTED, asked
             if found.status is not Status.SUCCESS:
                 break
             if step == "gain":

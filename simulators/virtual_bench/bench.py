@@ -44,6 +44,10 @@ _SUPPLY: Mapping[str, Mapping[str, float]] = {
 }
 _TURNS = 10
 """Turns of the event loop without a task after which nothing is left to end."""
+_COMPUTING_S = 20.0
+"""Wait for an answer of the analyser: the ring behind it is computed meanwhile, and made anew for another carrier."""
+_NOISE = 3e-4
+"""Readout noise of the ring behind, of full scale."""
 T = TypeVar("T")
 
 
@@ -51,8 +55,9 @@ class VirtualBench:
     """Instruments that answer on loopback while the context is open.
 
     `models` replaces or adds the model of a role ("magnet": "HMP4040"). `latency_s` delays every reply. `ring` and
-    `settings` are those of the ring behind (see `World`), unless a `world` is given. Raises `InputError` for a kind,
-    role or model that does not exist.
+    `settings` are those of the ring behind (see `World`), unless a `world` is given; its readout noise is that of a
+    good analyser. Ports are free ones, or those from `first_port` on. Raises `InputError` for a kind, role or model
+    that does not exist, and for a port that is taken.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class VirtualBench:
         models: Mapping[str, str] | None = None,
         world: World | None = None,
         watch: Watch | None = None,
+        first_port: int = 0,
     ) -> None:
         if kind not in KINDS:
             raise InputError(f"virtual bench {kind!r}: expected one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
@@ -80,7 +86,10 @@ class VirtualBench:
                     f"{role} {model!r}: expected one of {', '.join(ROLES[role])}.{nearest(model, ROLES[role])}"
                 )
         self.latency_s = latency_s
-        self.world = world or World(ring, settings or {}, loopback=kind == "loopback")
+        if not 0 <= first_port <= 65_535 - len(self.models):
+            raise InputError(f"first port: expected 0 (free ones) to {65_535 - len(self.models)}, got {first_port}")
+        self._first_port = first_port
+        self.world = world or World(ring, {"noise": _NOISE, **(settings or {})}, loopback=kind == "loopback")
         self.faults = Faults(self.models)
         self.instruments: dict[str, Any] = {}
         """The model of each role, to look at: `instruments["source"].rf_on`."""
@@ -152,6 +161,8 @@ class VirtualBench:
             entry["model"] = self.models[role]
             entry["address"] = self.addresses[role]
             entry["serial"] = instrument.serial
+            if role == "analyzer":
+                entry["timeout_s"] = _COMPUTING_S
             entry.update(_SUPPLY.get(role, {}))
             document[role] = entry
         limits = {"power_dbm": 10.0, "frequency_hz": [2e9, 6e9], "attenuation_db": [4.0, 90.0], "field_t": [0.0, 0.2]}
@@ -206,8 +217,15 @@ class VirtualBench:
             self.instruments[role] = instrument
             server = Server(role, instrument, self.faults, latency_s=self.latency_s, watch=self._watch)
             server.lasting = self._lasting
+            if self._first_port:
+                server.port = self._first_port + number - 1
             self._servers[role] = server
-            await server.start()
+            try:
+                await server.start()
+            except OSError as error:
+                raise InputError(
+                    f"port {server.port} for the {role}: {error.strerror}; choose another first port"
+                ) from error
 
     def _lasting(self, fault: Fault) -> None:
         analyzer = self.instruments["analyzer"]

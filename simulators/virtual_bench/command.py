@@ -40,6 +40,10 @@ def virtual_bench(
             show_default=False,
         ),
     ] = None,
+    port: Annotated[
+        int,
+        typer.Option(metavar="N", help="Listen from this port on, to be found again after a restart; 0: free ones."),
+    ] = 0,
     fault: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,10 +56,26 @@ def virtual_bench(
 ) -> None:
     """Serve virtual instruments on this computer: source, analyser, attenuator and supply around a simulated ring.
 
-    They answer at free ports of 127.0.0.1 until Ctrl-C. Kinds of faults: late, missing, truncated, garbage, identity,
-    nan, drop, drop-after, hang, unplugged, error, overload, oscillate, drift; stale (the analyzer answers with its last
-    capture once more), ignored (a waveform or list is not taken), stuck (the attenuator does not move), rf-off and
-    turned (somebody is at the front panel of source or attenuator).
+    They answer at free ports of 127.0.0.1 until Ctrl-C; the first start on a computer takes some seconds longer.
+
+    Faults for --fault ROLE:KIND:AFTER[:SECONDS], AFTER so many messages to that instrument:
+
+    - of replies: `late` (by SECONDS), `missing`, `truncated`, `garbage`, `nan`, `identity` (that of another model)
+
+    - of connections: `drop` (a message is not done any more), `drop-after` (it is, without a reply), `hang` and
+    `unplugged` (for SECONDS)
+
+    - of instruments: `error` (in the queue), `ignored` (a waveform or list is not taken), `stale` (the analyzer sends
+    its last capture again), `stuck` (the attenuator does not move), `rf-off` and `turned` (somebody at the front panel
+    of source or attenuator)
+
+    - of the signal: `overload`, `oscillate` and `drift` (for SECONDS)
+
+    Examples:
+
+    - `labpgt virtual-bench --config-out bench.toml --port 5025`
+
+    - `labpgt virtual-bench --kind spectrum --config-out bench.toml --fault analyzer:unplugged:500:3`
     """
     from simulators.virtual_bench.bench import VirtualBench
 
@@ -67,6 +87,7 @@ def virtual_bench(
         settings=ring_settings,
         models=models,
         watch=_show if verbose else None,
+        first_port=port,
     )
     for text in fault or []:
         add_fault(bench.faults, text)
@@ -122,6 +143,8 @@ def add_fault(faults: Any, text: str) -> None:
     try:
         if len(parts) not in (3, 4):
             raise ValueError("expected three or four parts")
+        if not parts[2].isdigit():
+            raise ValueError(f"AFTER is a number of messages, not {parts[2]!r}")
         seconds = float(parts[3]) if len(parts) == 4 else None
         faults.add(parts[0], parts[1], after=int(parts[2]), seconds=seconds)
     except ValueError as error:

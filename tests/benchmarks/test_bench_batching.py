@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from instruments.magnonic_ring import MagnonicRing
+from instruments.waveforms import SHIFTS
 from labpgt.config import Config
 from labpgt.events import Event, StepDone
 from procedures.train import run
@@ -58,7 +59,7 @@ def played(device: MagnonicRing, shots: int) -> float:
     settings = device.settings()
     symbol_s, gap_s = (float(settings[name].value) for name in ("symbol_s", "gap_s"))
     needed = shots * (SYMBOLS * symbol_s + gap_s)
-    pilot = float(settings["pilot_symbols"].value) * symbol_s + gap_s
+    pilot = (float(settings["pilot_symbols"].value) + SHIFTS - 1) * symbol_s + gap_s
     return needed / (needed + float(settings["lead_in_used_s"].value) + pilot)
 
 

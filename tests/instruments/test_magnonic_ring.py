@@ -76,8 +76,7 @@ def test_a_batch_that_does_not_fit_takes_several_captures(bench: TriedBench, mon
     with bench.ring() as ring:
         together = ring.forward(drives)
     # The waveform memory of five shots of 6 symbols and their gaps of 7, with lead-in and pilot.
-    memory = {"N5182B": (2 + 5 * 13 + 18) * 4}
-    monkeypatch.setattr("instruments.keysight_n5182b.KeysightN5182B.MEMORY", memory)
+    monkeypatch.setattr("instruments.keysight_n5182b.KeysightN5182B.MEMORY", {"N5182B": (2 + 5 * 13 + 18) * 4})
     with bench.ring() as ring:
         assert ring.max_symbols == (2 + 5 * 13 + 18) - 2 - 18 - 7
         bench.forget()

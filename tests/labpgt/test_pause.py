@@ -212,3 +212,35 @@ def test_flags_of_another_number_than_of_shots_are_a_fault(tmp_path: Path) -> No
 
     with pytest.raises(DeviceFault, match=r"flags of shape \(3,\), expected \(16,\)"):
         recorded(tmp_path / "run.h5", Confused(EchoStateRing(n_nodes=5, ring_nodes=5)), patience_s=0)
+
+
+@pytest.mark.parametrize("illness", ["shots stay spoiled", "the next call fails"])
+def test_patience_counts_although_the_device_seems_well_in_between(tmp_path: Path, illness: str) -> None:
+    always = range(6, 10**6)
+    ill = (
+        device(fails_at=always, ill_for=0)
+        if illness == "the next call fails"
+        else device(flags_at={call: {0: int(Flag.OVERLOAD)} for call in range(6, 20_000)}, ill_for=0)
+    )
+    path = tmp_path / "run.h5"
+    with pytest.raises(DeviceFault, match=r"training\.patience_s = 0\.1 s; it seemed well [1-9]\d* times in between"):
+        recorded(path, ill, patience_s=0.1)
+    with Session(path) as session:
+        assert session.status is Status.FAILED
+        shots = session.shots()
+    assert shots["index"].tolist() == list(range(len(shots))), "what was spoiled is on record"
+
+
+def test_waits_grow_from_one_try_to_the_next(tmp_path: Path, healthy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(pause.Pause, "_wait", lambda self, seconds: waits.append(1e3 * seconds))
+    assert recorded(tmp_path / "run.h5", device(fails_at=[7, 9], ill_for=4)) == healthy
+    assert waits == pytest.approx([0, 1, 2, 4, 4] * 2), "anew for another illness, and not beyond the longest"
+
+
+def test_without_retakes_a_spoiled_shot_pauses_at_once(tmp_path: Path, healthy: str) -> None:
+    told: list[Event] = []
+    path = tmp_path / "run.h5"
+    assert recorded(path, device(flags_at={7: {0: Flag.DRIFT}}, ill_for=0), told, retakes=0) == healthy
+    paused = [event for event in told if isinstance(event, RunPaused)]
+    assert [("taken again" in event.reason, "let it settle" in event.reason) for event in paused] == [(False, True)]

@@ -1,7 +1,9 @@
 """`labpgt calibrate`: what it measures of rings known on paper, what it sets, what it writes, and how it ends."""
 
 import math
+import os
 import re
+import signal
 import sys
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -11,9 +13,11 @@ import pytest
 from labpgt import pause
 from labpgt.characterisation.reader import Characterisation
 from labpgt.config import load_config
+from labpgt.events import Status
 from labpgt.session import Session
 from procedures.calibrate.report import QUANTITIES, SETTINGS
-from procedures.calibrate.run import default_folder
+from procedures.calibrate.run import MEASURES, StepBegins, calibrate, default_folder
+from procedures.characterize.run import Done
 from tests.procedures.conftest import Labpgt, Outcome
 from tests.runs import configured
 
@@ -296,3 +300,18 @@ def test_the_small_configuration_of_the_tests_can_be_calibrated(labpgt: Labpgt, 
     report = labpgt("calibrate", small, "--quick", "--json").json
     assert report["estimator"] == configured().training.estimator
     assert report["delta"] > 0
+
+
+def test_a_signal_in_the_last_call_of_a_step_ends_the_calibration_after_it(tmp_path: Path) -> None:
+    config = configured()
+    seen: list[str] = []
+
+    def watch(event: object) -> None:
+        if isinstance(event, StepBegins):
+            seen.append(event.name)
+        if isinstance(event, Done) and event.measure == MEASURES["ring"][-1]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    found = calibrate(config, tmp_path, gain_share=0.6, quick=True, watcher=watch)
+    assert (found.status, found.reason) == (Status.ABORTED, "Ctrl-C")
+    assert seen == ["gain", "ring"], "the steps that were left are not begun"

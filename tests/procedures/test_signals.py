@@ -213,3 +213,23 @@ def test_a_second_signal_that_python_dropped_is_not_the_last_chance() -> None:
         stop.shield()
         signal.raise_signal(signal.SIGINT)
     assert stop() == "Ctrl-C"
+
+
+def test_of_a_second_signal_that_python_drops_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: said.append(dropped.exc_type))
+    before = sys.unraisablehook
+
+    class Tidied:
+        def __init__(self, error: BaseException) -> None:
+            self.error = error
+
+        def __del__(self) -> None:
+            raise self.error
+
+    with StopRequest().on_signals():
+        Tidied(KeyboardInterrupt())
+        assert said == []
+        Tidied(ValueError("a fault"))
+        assert said == [ValueError], "what is wrong is shown all the same"
+    assert sys.unraisablehook is before

@@ -293,7 +293,7 @@ def test_the_source_levels_an_average_or_goes_by_a_power_search(bench: VirtualBe
     assert full_code() == pytest.approx(0.5 / 0.5)
     load(source, "B", codes.tobytes())
     assert full_code() == pytest.approx(0.5 / 0.5)
-    source.send(f':MMEM:DATA "WFM1:B",#3512'.encode() + codes.tobytes())
+    source.send(b':MMEM:DATA "WFM1:B",#3512' + codes.tobytes())
     assert source.ask(':RAD:ARB:HEAD:RMS? "WFM1:B"') == "UNSP"
     assert source.ask(":POW:ALC:SEAR?;:POW:ALC?;:POW:ALC:SEAR:REF?") == "1;0;FIX"
     assert source.errors() == []
