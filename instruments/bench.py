@@ -117,21 +117,25 @@ class Bench(_Table):
 
 
 def load_bench(path: Path | str) -> Bench:
-    """Read the bench in the TOML file `path`, or raise one `DeviceFault` with a line for each problem."""
+    """Read the bench in the TOML file `path`.
+
+    Raises, with a line for each problem, `InputError` for a file that describes no bench, and `DeviceFault` for one
+    whose parts do not fit together.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DeviceFault(
+        raise InputError(
             f"bench {path}: cannot be read ({getattr(error, 'strerror', None) or error}); "
-            "give the TOML file that describes the instruments as device.bench"
+            "give the TOML file that describes the instruments (device.bench, or doctor --bench)"
         ) from error
     try:
         bench = validated(Bench, tomllib.loads(text), "")
     except tomllib.TOMLDecodeError as error:
-        raise DeviceFault(f"bench {path}: is not TOML: {error}") from error
+        raise InputError(f"bench {path}: is not TOML: {error}") from error
     except InputError as error:
-        raise DeviceFault("\n".join(f"bench {path}: {line}" for line in str(error).splitlines())) from error
+        raise InputError("\n".join(f"bench {path}: {line}" for line in str(error).splitlines())) from error
     problems = _problems(bench)
     if problems:
         raise DeviceFault("\n".join(f"bench {path}: {line}" for line in problems))

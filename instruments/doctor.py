@@ -51,7 +51,7 @@ def bench_checks(path: Path) -> list[Check]:
     """
     try:
         bench = load_bench(path)
-    except DeviceFault as fault:
+    except LabpgtError as fault:
         return [
             Check(
                 "bench",

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from instruments.bench import Bench
 from instruments.envelope_use import EnvelopeUse
 from instruments.magnonic_ring import MagnonicRing
 from instruments.magnonic_ring_config import MagnonicRingConfig
@@ -63,6 +64,15 @@ class Loopback(MagnonicRing):
                 except BaseException as error:
                     self._let_go(error)
                     raise
+
+    def _misplaced(self, bench: Bench) -> list[str]:
+        loop = [role for role in ("attenuator", "amplifier") if role in bench.entries()]
+        if not loop:
+            return []
+        return [
+            f"the bench has {' and '.join(f'an {role}' for role in loop)}, so a ring and no cable; take the device "
+            "magnonic-ring, or wire source to analyser and describe that bench without them"
+        ]
 
     def settings(self) -> Mapping[str, Setting]:
         """Every setting, and while the instruments are connected what the path does ("measured_...")."""

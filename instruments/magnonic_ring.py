@@ -105,7 +105,8 @@ class MagnonicRing(DeviceBase):
             if self._running is not None:
                 return
             bench = load_bench(self.config.bench)
-            problems = [f"{self.name}: {problem}" for problem in beyond_limits(self.config, bench)]
+            beyond = self._misplaced(bench) + beyond_limits(self.config, bench)
+            problems = [f"{self.name}: {problem}" for problem in beyond]
             try:
                 rack = Rack(bench, self._guarded)
                 rack.connect()
@@ -131,6 +132,10 @@ class MagnonicRing(DeviceBase):
             except BaseException as error:
                 self._let_go(error)
                 raise
+
+    def _misplaced(self, bench: Bench) -> list[str]:
+        """Say why this device cannot be on such a bench."""
+        return []
 
     def _new_use(self, rack: Rack) -> RingUse:
         kind = EnvelopeUse if self.config.use == "envelope" else SpectrumUse

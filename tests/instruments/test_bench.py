@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from instruments.bench import ROLES, Bench, load_bench
-from labpgt.errors import DeviceFault
+from labpgt.errors import DeviceFault, InputError, LabpgtError
 
 SOURCE = '[source]\nmodel = "N5182B"\naddress = "TCPIP0::10.0.0.1::5025::SOCKET"\n'
 ANALYZER = '[analyzer]\nmodel = "N9020A"\naddress = "TCPIP0::10.0.0.2::5025::SOCKET"\n'
@@ -18,11 +18,12 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def problems(folder: Path, text: str) -> list[str]:
+def problems(folder: Path, text: str, kind: type[LabpgtError] = DeviceFault) -> list[str]:
     path = written(folder, text)
-    with pytest.raises(DeviceFault) as caught:
+    with pytest.raises(LabpgtError) as caught:
         load_bench(path)
-    assert caught.value.exit_code == 3
+    # A file that describes nothing is bad input; parts that do not fit together are a fault of the bench.
+    assert caught.value.exit_code == (3 if kind is DeviceFault else 2)
     lines = str(caught.value).splitlines()
     assert all(line.startswith(f"bench {path}: ") for line in lines)
     return [line.removeprefix(f"bench {path}: ") for line in lines]
@@ -58,12 +59,12 @@ def test_what_is_not_given_has_its_default(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_or_is_not_toml(tmp_path: Path) -> None:
-    with pytest.raises(DeviceFault, match=r"absent\.toml: cannot be read \(No such file.*give the TOML file that"):
+    with pytest.raises(InputError, match=r"absent\.toml: cannot be read \(No such file.*give the TOML file that"):
         load_bench(tmp_path / "absent.toml")
     (tmp_path / "latin.toml").write_bytes(b'name = "\xfc"')
-    with pytest.raises(DeviceFault, match=r"latin\.toml: cannot be read"):
+    with pytest.raises(InputError, match=r"latin\.toml: cannot be read"):
         load_bench(tmp_path / "latin.toml")
-    assert problems(tmp_path, "name =") == ["is not TOML: Invalid value (at end of document)"]
+    assert problems(tmp_path, "name =", InputError) == ["is not TOML: Invalid value (at end of document)"]
 
 
 def test_every_problem_has_its_line_with_key_value_and_what_was_expected(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_every_problem_has_its_line_with_key_value_and_what_was_expected(tmp_pat
         "[limits]\npower_dbm = inf\nfrequency_hz = [6e9, 2e9]\nfield_t = [-0.1, 0.1]\n"
         "attenuation_db = [8.0]\ndrift = 0\n"
     )
-    found = problems(tmp_path, text)
+    found = problems(tmp_path, text, InputError)
     for line in (
         'timeout_s = "2": must be a number',
         "guard_s = 0.01: must be at least 0.2",

@@ -123,7 +123,7 @@ def test_what_is_wrong_is_found_before_rf_is_on(
     sets = [f"--set=device.{key}={value!r}".replace("'", '"') for key, value in keys.items()]
     HEARD.clear()
     done = labpgt("train", "--device", "magnonic-ring", *sets, "--out", "run.h5")
-    assert done.code == 3, done.err
+    assert done.code == (2 if case == "no file" else 3), done.err
     assert re.search(message, done.err), done.err
     assert not rf_on(bench)
     assert not [what for what in HEARD if what[0] == "source" and b":OUTP ON" in what[2]], "not for a moment"
@@ -150,3 +150,10 @@ def test_two_parts_on_one_address(bench: VirtualBench, labpgt: Labpgt, folder: P
     done = labpgt("train", "--device", "magnonic-ring", "--set", "device.bench=bench.toml")
     assert done.code == 3
     assert "source and analyzer both have the address" in done.err
+
+
+def test_a_loopback_is_no_ring(bench: VirtualBench, labpgt: Labpgt, folder: Path) -> None:  # noqa: F811
+    write_bench(bench, folder / "bench.toml")
+    done = labpgt("characterize", "--device", "loopback", "--set", "device.bench=bench.toml", "--only", "noise")
+    assert done.code == 3
+    assert "the bench has an attenuator and an amplifier, so a ring and no cable" in done.err
