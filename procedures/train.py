@@ -210,14 +210,19 @@ def _release(device: Device, leaving: Callable[[], None]) -> list[str]:
 
 
 def _safe_and_closed(device: Device) -> list[str]:
-    problems = []
+    problems: list[str] = []
+    said: set[str] = set()
     for doing, action in (("making it safe", device.make_safe), ("closing it", device.close)):
         try:
             action()
         except BaseException as error:
-            problems.append(
-                f"{device.name}: {doing} failed: {type(error).__name__}: {error}; make sure by hand that its RF is off"
-            )
+            # Closing makes safe once more: what fails again is said once.
+            new = [line for line in f"{type(error).__name__}: {error}".splitlines() if line not in said]
+            said.update(new)
+            if new:
+                problems.append(
+                    f"{device.name}: {doing} failed: {chr(10).join(new)}; make sure by hand that its RF is off"
+                )
     return problems
 
 
