@@ -23,21 +23,27 @@ class TriedBench:
         self.sent: list[tuple[str, bytes]] = []
         """Role and bytes of every message."""
         self.replies: list[tuple[str, bytes]] = []
+        self.meanwhile: Callable[[str, bytes], None] = lambda role, message: None
+        """Called in the bench's thread before a message is carried out."""
         self.virtual = VirtualBench(kind, settings=settings, watch=self._hear, **options)
         self.path = folder / "bench.toml"
 
     def _hear(self, role: str, way: str, data: bytes) -> None:
         (self.sent if way == "<" else self.replies).append((role, data))
+        if way == "<":
+            self.meanwhile(role, data)
 
     def open(self) -> None:
         self.virtual.open()
         self.write()
 
     def write(self, change: Callable[[str], str] = lambda text: text) -> None:
-        """Write the bench's file, with waits long enough for a ring that is solved for the first time, changed."""
-        text = self.virtual.config_text().replace("timeout_s = 2.0", "timeout_s = 10.0")
-        # One wait for all of them, which a test can change.
-        self.path.write_text(change(text.replace("timeout_s = 20.0\n", "")))
+        """Write the bench's file, with one wait for all, enough for a ring that is solved at first, changed."""
+        text = self.virtual.config_text()
+        for usual in ("timeout_s = 2.0\n", "timeout_s = 20.0\n"):
+            assert usual in text
+        text = text.replace("timeout_s = 20.0\n", "").replace("timeout_s = 2.0", "timeout_s = 10.0")
+        self.path.write_text(change(text))
 
     def ring(self, **settings: Any) -> MagnonicRing:
         """A ring on this bench, without a guard."""

@@ -197,8 +197,8 @@ def test_a_ring_that_answers_nothing_is_not_opened(bench: TriedBench) -> None:
     assert not bench.rf_on
 
 
-def test_a_missing_or_broken_file_is_a_device_fault(tmp_path: Path) -> None:
-    with pytest.raises(DeviceFault, match=r"bench .*absent\.toml: cannot be read"):
+def test_a_missing_file_and_settings_that_cannot_be_are_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"bench .*absent\.toml: cannot be read"):
         MagnonicRing(bench=str(tmp_path / "absent.toml")).open()
     with pytest.raises(InputError, match=r"device\.bench: must be given"):
         MagnonicRing()
