@@ -23,11 +23,15 @@ class TriedBench:
         self.sent: list[tuple[str, bytes]] = []
         """Role and bytes of every message."""
         self.replies: list[tuple[str, bytes]] = []
+        self.meanwhile: Callable[[str, bytes], None] = lambda role, message: None
+        """Called in the bench's thread before a message is carried out."""
         self.virtual = VirtualBench(kind, settings=settings, watch=self._hear, **options)
         self.path = folder / "bench.toml"
 
     def _hear(self, role: str, way: str, data: bytes) -> None:
         (self.sent if way == "<" else self.replies).append((role, data))
+        if way == "<":
+            self.meanwhile(role, data)
 
     def open(self) -> None:
         self.virtual.open()
