@@ -38,8 +38,12 @@ class TriedBench:
         self.write()
 
     def write(self, change: Callable[[str], str] = lambda text: text) -> None:
-        """Write the bench's file, with waits long enough for a ring that is solved for the first time, changed."""
-        self.path.write_text(change(self.virtual.config_text().replace("timeout_s = 2.0", "timeout_s = 10.0")))
+        """Write the bench's file, with one wait for all, enough for a ring that is solved at first, changed."""
+        text = self.virtual.config_text()
+        for usual in ("timeout_s = 2.0\n", "timeout_s = 20.0\n"):
+            assert usual in text
+        text = text.replace("timeout_s = 20.0\n", "").replace("timeout_s = 2.0", "timeout_s = 10.0")
+        self.path.write_text(change(text))
 
     def ring(self, **settings: Any) -> MagnonicRing:
         """A ring on this bench, without a guard."""
