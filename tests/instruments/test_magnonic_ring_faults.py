@@ -101,7 +101,7 @@ def test_no_fault_makes_a_wrong_shot_pass_for_a_good_one(hasty: TriedBench, kind
 def test_a_device_that_was_lost_says_so_until_it_recovers(hasty: TriedBench) -> None:
     with hasty.ring() as ring:
         good = ring.forward(DRIVES)
-        hasty.virtual.faults.add("analyzer", "unplugged", seconds=0.6)
+        hasty.virtual.faults.add("analyzer", "unplugged", seconds=1.5)
         with pytest.raises(DeviceFault, match="analyzer at TCPIP0::127"):
             ring.forward(DRIVES)
         assert not hasty.rf_on
