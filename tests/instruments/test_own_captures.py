@@ -250,22 +250,31 @@ def test_a_tuned_carrier_does_not_outlive_a_fault(bench: TriedBench, monkeypatch
 
 
 def test_a_carrier_that_was_not_taken_is_sent_again(bench: TriedBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = CARRIER_HZ + 2e6
-    tuning = {"carrier_hz": np.full(3, other)}
+    source = bench.virtual.instruments["source"]
+    assign, empty_errors = source.assign, KeysightN5182B.empty_errors
+    refused: list[object] = []
 
-    def refused(self: KeysightN5182B) -> list[str]:
-        raise DeviceFault("not this time")
+    def deaf(name: str, value: object) -> None:
+        if (name, value) == ("frequency", CARRIER_HZ):
+            refused.append(value)
+        else:
+            assign(name, value)
+
+    def told(self: KeysightN5182B) -> list[str]:
+        if refused:
+            raise DeviceFault("not this time")
+        return empty_errors(self)
 
     with bench.ring() as ring:
-        good = ring.forward_tuned(DRIVES, tuning)
-        ring.forward(DRIVES)
+        good = ring.forward(DRIVES)
         with monkeypatch.context() as patch:
-            patch.setattr(KeysightN5182B, "empty_errors", refused)
+            patch.setattr(source, "assign", deaf)
+            patch.setattr(KeysightN5182B, "empty_errors", told)
             with pytest.raises(DeviceFault, match="not this time"):
-                ring.forward_tuned(DRIVES, tuning)
-        bench.forget()
-        assert np.array_equal(ring.forward_tuned(DRIVES, tuning), good)
-        assert bench.sent_to("source").count(b":FREQ ") == 3, "the usual one, the other, the usual one"
+                ring.forward_tuned(DRIVES, {"carrier_hz": np.full(3, CARRIER_HZ + 2e6)})
+        assert source.values["frequency"] == CARRIER_HZ + 2e6, "it did not come back from the tuned one"
+        assert np.array_equal(ring.forward(DRIVES), good)
+        assert source.values["frequency"] == CARRIER_HZ
 
 
 LIMITS = {
