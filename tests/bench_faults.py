@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from instruments.magnonic_ring import MagnonicRing
 from labpgt.errors import DeviceFault
-from labpgt.events import SPOILED, Event, RunStarted, Status
+from labpgt.events import SPOILED, Event, RunStarted, RunStopped, Status
 from labpgt.session import Session
 from procedures.resume import resume
 from procedures.train import run
@@ -21,6 +22,7 @@ TIMEOUT_S = 0.25
 """Of an instrument on these benches: faults are about time, and there are many of them."""
 MESSAGES = {"source": 100, "analyzer": 100, "attenuator": 3, "amplifier": 3}
 """More or less what a run sends to each instrument once it is open: faults strike somewhere within."""
+_TRIES = 5
 _WHILE_OPENING = 0.1
 """Share of the faults that may strike before the first shot."""
 ROLES = {
@@ -132,9 +134,9 @@ class FaultyBench:
         if end != "success":
             time.sleep(max(fault.seconds for fault in injected))  # until what lasts is over
         if end == "refused":
-            same = run(small(), path, device=self.device()).parameters_sha256 == self.hash
+            same = _tried(lambda: run(small(), path, device=self.device())).parameters_sha256 == self.hash
         elif end == "failed":
-            same = resume(path, device=self.device()).last.parameters_sha256 == self.hash
+            same = _tried(lambda: resume(path, device=self.device()).last).parameters_sha256 == self.hash
         rf_off = rf_off and self.rf_off
         wrong, spoiled = self._judge(path)
         path.unlink()
@@ -149,6 +151,16 @@ class FaultyBench:
         expected = self.right.forward(good["drive"].astype(np.float64)).astype(np.float32)
         wrong = (good["response"] != expected).any(axis=(1, 2))
         return int(wrong.sum()), int(bad.sum())
+
+
+def _tried(work: Callable[[], RunStopped]) -> RunStopped:
+    """What is left of a fault may last a while, and these timeouts are short for a busy computer."""
+    for _ in range(_TRIES - 1):
+        try:
+            return work()
+        except DeviceFault:
+            time.sleep(1.0)
+    return work()
 
 
 def _notes(error: BaseException) -> list[str]:
