@@ -6,18 +6,8 @@ from typing import Any, ClassVar
 from pymeasure.instruments import SCPIMixin
 from pymeasure.instruments.agilent import Agilent8257D
 
-from instruments.scpi import (
-    LINES,
-    InstrumentFault,
-    LabInstrument,
-    SettingRefused,
-    choice_control,
-    measured,
-    number,
-    real_control,
-    switch_control,
-    whole_control,
-)
+from instruments.properties import choice_control, measured, number, real_control, switch_control, whole_control
+from instruments.scpi import LINES, InstrumentFault, LabInstrument, SettingRefused
 
 AM_SOURCES: Mapping[str, str] = {"internal": "INT", "internal 2": "INT2", "external": "EXT", "external 2": "EXT2"}
 SHAPES: Mapping[str, str] = {

@@ -7,17 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from instruments.scpi import (
-    Identity,
-    InstrumentFault,
-    LabInstrument,
-    SettingRefused,
-    choice_control,
-    definite_block,
-    real_control,
-    refusing,
-    switch_control,
-)
+from instruments.properties import choice_control, real_control, refusing, switch_control
+from instruments.scpi import Identity, InstrumentFault, LabInstrument, SettingRefused, definite_block
 
 
 class KeysightN5182B(LabInstrument):

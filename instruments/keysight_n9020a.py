@@ -7,16 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from instruments.scpi import (
-    InstrumentFault,
-    LabInstrument,
-    choice_control,
-    measured,
-    real_control,
-    switch_control,
-    whole,
-    whole_control,
-)
+from instruments.properties import choice_control, measured, real_control, switch_control, whole, whole_control
+from instruments.scpi import InstrumentFault, LabInstrument
 
 TRIGGERS: Mapping[str, str] = {"external": "EXT1", "immediate": "IMM"}
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from pymeasure.instruments import Instrument
 
-from instruments.scpi import Identity, InstrumentFault, Named, SettingRefused, checked_value, number, refusing
+from instruments.properties import checked_value, number, refusing
+from instruments.scpi import Identity, InstrumentFault, Named, SettingRefused
 
 
 class MiniCircuitsRCDAT(Named, Instrument):

@@ -8,18 +8,8 @@ from numpy.typing import NDArray
 from pymeasure.instruments.rohdeschwarz import FSL
 from pymeasure.instruments.rohdeschwarz.fsseries import FSSeries
 
-from instruments.scpi import (
-    Identity,
-    InstrumentFault,
-    LabInstrument,
-    SettingRefused,
-    choice_control,
-    measured,
-    real_control,
-    switch_control,
-    whole,
-    whole_control,
-)
+from instruments.properties import choice_control, measured, real_control, switch_control, whole, whole_control
+from instruments.scpi import Identity, InstrumentFault, LabInstrument, SettingRefused
 
 TRIGGERS: Mapping[str, str] = {"external": "EXT", "immediate": "IMM"}
 TRACE_MODES = ("WRIT", "MAXH", "MINH", "AVER", "VIEW")

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from pymeasure.instruments.keysight import KeysightE36312A
 from pymeasure.instruments.rohdeschwarz import HMP4040
 
-from instruments.scpi import InstrumentFault, LabInstrument, SettingRefused, checked_value, number, refusing
+from instruments.properties import checked_value, number, refusing
+from instruments.scpi import InstrumentFault, LabInstrument, SettingRefused
 
 
 class Supply(LabInstrument):
