@@ -30,18 +30,23 @@ address = "here"
 [analyzer]
 model = "N9020A"
 address = "there"
-[limits]
-oscillation_dbm = 30.0  # every sample of these captures is the same, also where it should be quiet
 """
 SYMBOLS, NODES = 8, 4
 _NO_ERROR = b'+0,"No error"\n'
 
 
-class Instant(Adapter):
-    """An instrument that answers at once: what it was set to, and noise of the right length as a capture."""
+class Cable:
+    """Between source and analyser: the waveform that was loaded last."""
 
-    def __init__(self, identity: bytes, options: bytes) -> None:
+    codes = np.zeros(0, ">i2")
+
+
+class Instant(Adapter):
+    """An instrument that answers at once: what it was set to, and the waveform that was loaded as a capture."""
+
+    def __init__(self, identity: bytes, options: bytes, cable: Cable) -> None:
         super().__init__()
+        self.cable = cable
         self.connection: Any = SimpleNamespace(timeout=2000.0, read_termination="\n")
         self._fixed = {b"*IDN?": identity, b"*OPT?": options, b":STAT:OPER:COND?": b"32", b":STAT:QUES:INT?": b"0"}
         self._set: dict[bytes, bytes] = {}
@@ -57,15 +62,20 @@ class Instant(Adapter):
             self.replies += 1
 
     def _write_bytes(self, content: bytes, **kwargs: Any) -> None:
-        pass
+        if b'"WFM1:' in content[:64]:
+            start = content.index(b"#") + 2
+            start += int(content[start - 1 : start])
+            self.cable.codes = np.frombuffer(content[start : len(content) - 1], ">i2")
 
     def _take(self, command: bytes) -> None:
         self._text = True
         if command == b":FETC:WAV0?":
             count = round(float(self._set[b":WAV:SRAT"].split()[0]) * float(self._set[b":WAV:SWE:TIME"].split()[0]))
-            payload = np.full(2 * count, 0.1, "<f4").tobytes()
-            if self._set[b":TRIG:WAV:SOUR"] == b"IMM":
-                payload = bytes(len(payload))
+            samples = np.zeros(2 * count, "<f4")
+            if self._set[b":TRIG:WAV:SOUR"] != b"IMM":
+                played = self.cable.codes[: 2 * count]
+                samples[: len(played)] = played * np.float32(0.25 / 32767)
+            payload = samples.tobytes()
             size = b"%d" % len(payload)
             self._waiting += b"#%d%b%b\n" % (len(size), size, payload)
             self._text = False
@@ -127,13 +137,14 @@ def overhead(ring: MagnonicRing, replies: Callable[[], int], writer: SessionWrit
 def test_driver_overhead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bench.toml"
     path.write_text(BENCH)
-    source = Instant(b"Keysight,N5182B,1,1", b"656")
-    analyzer = Instant(b"Keysight,N9020A,2,1", b"B85")
+    cable = Cable()
+    source = Instant(b"Keysight,N5182B,1,1", b"656", cable)
+    analyzer = Instant(b"Keysight,N9020A,2,1", b"B85", cable)
 
-    def connect_all(bench: Bench) -> dict[str, Any]:
-        return {"source": KeysightN5182B(source), "analyzer": KeysightN9020A(analyzer)}
+    def connect_each(bench: Bench) -> tuple[dict[str, Any], None]:
+        return {"source": KeysightN5182B(source), "analyzer": KeysightN9020A(analyzer)}, None
 
-    monkeypatch.setattr(rack, "connect_all", connect_all)
+    monkeypatch.setattr(rack, "connect_each", connect_each)
     print(f"\na shot of {SYMBOLS} symbols, {NODES} nodes; instruments that answer at once")
     print(f"{'shots a request':>16} {'driver, µs':>11} {'with run, µs':>13} {'of one by one':>14} {'replies':>8}")
     with (
