@@ -57,19 +57,6 @@ def connect(role: str, entry: Entry, timeout_s: float) -> Any:
     return instrument
 
 
-def connect_all(bench: Bench) -> dict[str, Any]:
-    """Connect every instrument of a bench: driver by role, in the order in which they are made safe.
-
-    Raises one `DeviceFault` with all problems, a line each; what was opened is closed again then.
-    """
-    opened, fault = connect_each(bench)
-    if fault is None:
-        return opened
-    for instrument in opened.values():
-        close(instrument)
-    raise fault
-
-
 def connect_each(bench: Bench) -> tuple[dict[str, Any], DeviceFault | None]:
     """Connect the instruments of a bench, all at the same time; return those that are there, and what is not in order.
 

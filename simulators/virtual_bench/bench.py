@@ -4,12 +4,12 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import tomlkit
 
+from labpgt.device import DeviceBase
 from labpgt.errors import InputError
 from labpgt.validation import nearest
 from simulators.virtual_bench.faults import Fault, Faults
@@ -51,7 +51,7 @@ _NOISE = 3e-4
 T = TypeVar("T")
 
 
-class VirtualBench:
+class VirtualBench(DeviceBase):
     """Instruments that answer on loopback while the context is open.
 
     `models` replaces or adds the model of a role ("magnet": "HMP4040"). `latency_s` delays every reply. `ring` and
@@ -128,15 +128,6 @@ class VirtualBench:
             loop.close()
             self._executor.shutdown()
             self.world.close()
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def addresses(self) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pyvisa
 
 from instruments import locks
 from instruments.bench import load_bench
-from instruments.connect import close, connect_all
+from instruments.connect import close, connect_each
 from instruments.doctor import bench_checks
 from simulators.virtual_bench.bench import VirtualBench
 from tests.instruments.plain_server import wait_for
@@ -29,7 +29,8 @@ def test_a_killed_run_leaves_every_instrument_safe(kind: str, tmp_path: Path, mo
         path.write_text(virtual.config_text())
         bench = load_bench(path)
         assert [check for check in bench_checks(path) if not check.ok] == []
-        drivers = connect_all(bench)
+        drivers, fault = connect_each(bench)
+        assert fault is None
         description = tmp_path / "bench.json"
         description.write_text(bench.model_dump_json())
         with subprocess.Popen(

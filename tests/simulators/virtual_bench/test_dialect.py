@@ -16,20 +16,6 @@ def bench() -> Iterator[VirtualBench]:
         yield bench
 
 
-@pytest.fixture
-def source(bench: VirtualBench) -> Iterator[Plain]:
-    with plain(bench, "source") as client:
-        client.send("*RST;*CLS")
-        yield client
-
-
-@pytest.fixture
-def analyzer(bench: VirtualBench) -> Iterator[Plain]:
-    with plain(bench, "analyzer") as client:
-        client.send("*RST;*CLS")
-        yield client
-
-
 def test_long_and_short_forms_and_optional_nodes_are_one_command(source: Plain) -> None:
     for number, header in enumerate((":FREQ", "freq", ":SOURce:FREQuency:CW", "SOUR:FREQ:FIX"), start=1):
         source.send(f"{header} {number}GHz")

@@ -20,20 +20,6 @@ def bench() -> Iterator[VirtualBench]:
         yield bench
 
 
-@pytest.fixture
-def source(bench: VirtualBench) -> Iterator[Plain]:
-    with plain(bench, "source") as client:
-        client.send("*RST;*CLS")
-        yield client
-
-
-@pytest.fixture
-def analyzer(bench: VirtualBench) -> Iterator[Plain]:
-    with plain(bench, "analyzer") as client:
-        client.send("*RST;*CLS")
-        yield client
-
-
 def opened(driver: Any, address: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # pymeasure is not sure of its own driver
