@@ -1,0 +1,71 @@
+"""Everything that can be done in the window: each with a name, a shortcut and a line that says what it does."""
+
+from collections.abc import Callable, Iterator
+
+from PyQt6.QtCore import QSize, Qt
+from PyQt6.QtGui import QAction, QKeySequence
+from PyQt6.QtWidgets import QToolButton, QWidget
+
+
+class Actions:
+    """Makes the actions of one window. Shortcuts are unique in it, so that none ever does nothing."""
+
+    def __init__(self) -> None:
+        self._actions: dict[str, QAction] = {}
+
+    def __iter__(self) -> Iterator[QAction]:
+        return iter(self._actions.values())
+
+    def __getitem__(self, name: str) -> QAction:
+        return self._actions[name]
+
+    def add(
+        self,
+        owner: QWidget,
+        name: str,
+        text: str,
+        shortcut: str,
+        tip: str,
+        do: Callable[[], object] | Callable[[bool], object],
+        *,
+        checkable: bool = False,
+        anywhere: bool = False,
+    ) -> QAction:
+        """Return a new action of `owner`, under a name such as "run.start".
+
+        Its shortcut works while the owner, or something in it, has the focus or its page is shown; with `anywhere` in
+        the whole window. `do` is called without arguments, or with the new state if `checkable`. Raises `ValueError`
+        for a name or a shortcut that is taken.
+        """
+        keys = QKeySequence(shortcut)
+        taken = [a.objectName() for a in self if a.shortcut() == keys]
+        if name in self._actions or taken or keys.isEmpty():
+            raise ValueError(f"action {name!r} with {shortcut!r}: the name or the shortcut is taken, or none ({taken})")
+        action = QAction(text, owner)
+        action.setObjectName(name)
+        action.setShortcut(keys)
+        action.setShortcutContext(
+            Qt.ShortcutContext.WindowShortcut if anywhere else Qt.ShortcutContext.WidgetWithChildrenShortcut
+        )
+        shown = keys.toString(QKeySequence.SequenceFormat.NativeText)
+        action.setToolTip(f"{tip} ({shown})")
+        action.setStatusTip(tip)
+        action.setCheckable(checkable)
+        if checkable:
+            action.toggled.connect(do)
+        else:
+            action.triggered.connect(lambda _checked: do())  # type: ignore[call-arg]
+        owner.addAction(action)
+        self._actions[name] = action
+        return action
+
+    def button(self, action: QAction, parent: QWidget | None = None) -> QToolButton:
+        """Return a button for an action: it shows the action's text, and is on and off with it."""
+        button = QToolButton(parent)
+        button.setDefaultAction(action)
+        button.setObjectName(f"button:{action.objectName()}")
+        button.setAccessibleName(action.text().replace("&", ""))
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        height = round(button.fontMetrics().height() * 1.7)
+        button.setMinimumSize(QSize(0, height))
+        return button

@@ -1,0 +1,27 @@
+"""The window under test: off screen, with a folder of its own for everything it keeps."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from PyQt6.QtWidgets import QApplication
+
+from gui.lab import Lab
+from gui.state import State
+from gui.theme import Mode, Theme
+
+
+@pytest.fixture
+def lab(qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """What the pages share, without a process that stands by; the desk is not started."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sessions").mkdir()
+    lab = Lab(State(tmp_path / "window"), Theme(qapp, Mode.LIGHT), standby=False)
+    yield lab
+    for job in lab.jobs.going:
+        job.kill()
+    lab.close()
