@@ -18,7 +18,7 @@ from instruments.bench import Bench, Entry, SupplyEntry
 from instruments.guard_process import visa
 from instruments.models import driver_class
 from instruments.scpi import InstrumentFault, SettingRefused
-from instruments.sockets import mend_socket
+from instruments.sockets import explained, mend_socket
 from labpgt.errors import DeviceFault, LabpgtError
 
 _UNREADABLE = (ValueError, TypeError, LookupError, struct.error)
@@ -121,19 +121,6 @@ def visa_errors(role: str, doing: str) -> Iterator[None]:
             f"{role}: {doing}: an answer that cannot be read ({error or type(error).__name__}); if it comes back, "
             "look with `labpgt doctor --bench FILE` what the instrument sends"
         ) from error
-
-
-def explained(error: BaseException) -> str:
-    """Say what an error of the connection means, for a person."""
-    if isinstance(error, VisaIOError):
-        if error.error_code == StatusCode.error_timeout:
-            return "no answer in time"
-        return f"the connection failed ({error.description or error})"
-    if isinstance(error, ConnectionRefusedError):
-        return "the connection was refused: nothing listens there"
-    if isinstance(error, ConnectionError):
-        return f"the connection is lost ({error.strerror or error})"
-    return f"{error or type(error).__name__}"
 
 
 @contextmanager
