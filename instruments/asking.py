@@ -16,9 +16,14 @@ class Asked(Generic[T]):
         self._thread: threading.Thread | None = None
         self._answer: T | None = None
 
+    @property
+    def busy(self) -> bool:
+        """Whether the last one is still being waited for."""
+        return self._thread is not None and self._thread.is_alive()
+
     def ask(self) -> None:
         """Begin, unless the last one is still being waited for."""
-        if self._thread is None or not self._thread.is_alive():
+        if not self.busy:
             self._answer = None
             # A daemon: the program may end while an instrument does not answer.
             self._thread = threading.Thread(target=self._run, name=f"asking-{self._name}", daemon=True)
