@@ -117,7 +117,7 @@ class Job(QObject):
         self._ask("continue")
 
     def stop(self) -> None:
-        """Ask it to stop: after the device call in hand, the second time at once. The device is made safe either way."""
+        """Ask it to stop: after the device call in hand, the second time at once; the device is left safe."""
         if self.state.over:
             return
         self._stops += 1
@@ -314,7 +314,7 @@ class Jobs(QObject):
         return job
 
     def find_again(self) -> None:
-        """Take up the jobs that an earlier window has started and that still go on; clear away what is left of others."""
+        """Take up the jobs of an earlier window that still go on; clear away what is left of others."""
         for place in sorted(self._folder.glob("*.job")):
             try:
                 told = json.loads(place.read_text("utf-8"))
