@@ -104,6 +104,11 @@ class Job(QObject):
         self._stops = 0
 
     @property
+    def serves(self) -> bool:
+        """Whether it is there for others, as a virtual bench is: it ends with the window, not with RF OFF."""
+        return self.argv[:1] == ("virtual-bench",)
+
+    @property
     def pid(self) -> int | None:
         """Its process."""
         return None if self.process is None else int(self.process.pid)
@@ -234,8 +239,7 @@ class Job(QObject):
             state = JobState.STOPPED
         else:
             state = JobState.FAILED
-        for suffix in (".job",):
-            self.files.with_suffix(suffix).unlink(missing_ok=True)
+        self.files.with_suffix(".job").unlink(missing_ok=True)
         self._become(state)
         self.ended.emit()
 
@@ -281,6 +285,11 @@ class Jobs(QObject):
     def going(self) -> list[Job]:
         """Jobs whose process lives."""
         return [job for job in self._jobs if not job.state.over]
+
+    @property
+    def working(self) -> list[Job]:
+        """Those of them that may use a device."""
+        return [job for job in self.going if not job.serves]
 
     def begin(self) -> None:
         """Have a process ready for the next run; it loads in the background."""

@@ -81,7 +81,7 @@ class TopBar(QFrame):
 
     def _choose(self) -> None:
         """Show the newest job that goes on, runs before the rest; the last one when none does."""
-        going = self._lab.jobs.going
+        going = self._lab.jobs.working
         runs = [job for job in going if job.session is not None]
         self._job = (runs or going or [self._job])[-1]
         self._show_job()

@@ -268,7 +268,7 @@ class MainWindow(QMainWindow):
         """Return whether the window may close now; it may close later, when everything has ended."""
         if self._closing.isActive():
             return False
-        going = self.lab.jobs.going
+        going = self.lab.jobs.working
         if going:
             choice = self.ask_closing(going)
             if choice == "leave":
@@ -312,7 +312,7 @@ class MainWindow(QMainWindow):
         return rf.state in (Rf.ON, Rf.IN_DOUBT) and not any(rf.found(bench).get("in_use") for bench in rf.benches)
 
     def _close_when_over(self) -> None:
-        if self.lab.jobs.going:
+        if self.lab.jobs.working:
             return
         if self.lab.rf.state in (Rf.ON, Rf.IN_DOUBT, Rf.TURNING_OFF) and self._looks_left:
             if self._looks_left == _RF_LOOKS:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from PyQt6.QtWidgets import QFormLayout, QFrame, QLabel
+from PyQt6.QtWidgets import QFormLayout, QGroupBox, QLabel
 
 from gui.bench.instruments import worded
 
@@ -27,11 +27,11 @@ ROWS = {
 """What may be known: heading, unit and meaning, by the name that the command gives it."""
 
 
-class Health(QFrame):
+class Health(QGroupBox):
     """Numbers under each other, each with what it means; what has not been measured says so."""
 
     def __init__(self) -> None:
-        super().__init__(objectName="bench.health")
+        super().__init__("Health", objectName="bench.health")
         self._form = QFormLayout(self)
         self._values: dict[str, QLabel] = {}
         for name, (heading, _unit, meaning) in ROWS.items():

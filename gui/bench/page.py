@@ -1,6 +1,7 @@
 """The page of the bench."""
 
 from datetime import datetime
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ from PyQt6.QtWidgets import (
     QComboBox,
     QFileDialog,
     QFormLayout,
-    QGroupBox,
     QHBoxLayout,
     QLabel,
     QScrollArea,
@@ -19,10 +19,11 @@ from PyQt6.QtWidgets import (
 )
 
 from gui.bench.health import Health
-from gui.bench.instruments import Instruments
+from gui.bench.instruments import Instruments, worded
 from gui.bench.watch import BenchWatch
 from gui.jobs import Job, JobState
 from gui.lab import Lab
+from labpgt.units import unit_of
 
 _KINDS = ("envelope", "spectrum", "loopback")
 _REMEMBERED = 8
@@ -71,6 +72,7 @@ class BenchPage(QWidget):
         self.measured = QLabel("", objectName="bench.measured")
         self.measured.setWordWrap(True)
         self.measured.setTextFormat(Qt.TextFormat.PlainText)
+        self.measured.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._add_actions()
         self._lay_out()
         lab.desk.state_changed.connect(self._desk_changed)
@@ -89,7 +91,7 @@ class BenchPage(QWidget):
     def close_page(self) -> None:
         """Disconnect, and end a virtual bench that no run needs any more."""
         self.disconnect_bench()
-        if self._simulation is not None and not [job for job in self._lab.jobs.going if job.session is not None]:
+        if self._simulation is not None and not self._lab.jobs.working:
             self._simulation.stop()
 
     def _add_actions(self) -> None:
@@ -147,10 +149,7 @@ class BenchPage(QWidget):
             pair.addWidget(first, 1)
             pair.addWidget(second, 1)
             health.addLayout(pair)
-        group = QGroupBox("Health")
-        inside = QVBoxLayout(group)
-        inside.addWidget(self.health)
-        health.addWidget(group)
+        health.addWidget(self.health)
         health.addWidget(self.measured)
         health.addStretch(1)
         scroll = QScrollArea()
@@ -318,7 +317,7 @@ class BenchPage(QWidget):
             self.state.setText(f"✔ {name}: all {len(said['instruments'])} instruments answer")
         self.instruments.show_bench(said)
         limits = said.get("limits") or {}
-        self.limits.setText("Limits: " + ", ".join(f"{k} {_limit(v)}" for k, v in limits.items()) if limits else "")
+        self.limits.setText("Limits: " + ", ".join(starmap(_limit, limits.items())) if limits else "")
 
     def _not_seen(self, why: str) -> None:
         self.state.setText(f"✖ {self._bench.name if self._bench else 'bench'}: {why}")
@@ -363,5 +362,9 @@ class BenchPage(QWidget):
         self.file.addItems(kept)
 
 
-def _limit(value: Any) -> str:
-    return f"{value[0]:g} to {value[1]:g}" if isinstance(value, list | tuple) else f"{value:g}"
+def _limit(key: str, value: Any) -> str:
+    unit = unit_of(key)
+    name = key.removesuffix(f"_{unit.lower()}").replace("_", " ")
+    if isinstance(value, list | tuple):
+        return f"{name} {worded(value[0], unit)} to {worded(value[1], unit)}"
+    return f"{name} {worded(value, unit)}"
