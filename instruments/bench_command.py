@@ -26,6 +26,19 @@ def bench(
         float | None,
         typer.Option(metavar="SECONDS", help="Look again and again, until Ctrl-C.", show_default=False),
     ] = None,
+    health: Annotated[
+        bool,
+        typer.Option("--health", help="Open the ring as a run would, RF on for a moment, and say how well it is."),
+    ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="device.KEY=VALUE",
+            help="With --health: change one setting of the ring; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on standard output; with --watch a line at each look.")
     ] = False,
@@ -34,15 +47,27 @@ def bench(
 
     Questions only: nothing is set. While a run has the bench nothing is asked, and a run is never kept waiting.
 
+    With --health the ring is opened as `magnonic-ring` would be, with its guard, and left safe: noise floor, margin to
+    auto-oscillation, pilot shot. A bench that a run has is refused then.
+
     Examples:
 
     - `labpgt bench bench.toml --watch 1`
+
+    - `labpgt bench bench.toml --health --set device.attenuation_db=12`
 
     Exit codes: 0 every instrument is there or in use, 2 the file describes no bench, 3 an instrument is not as it
     should be.
     """
     if watch is not None and not watch >= _SHORTEST_S:
         raise InputError(f"--watch {watch:g}: expected {_SHORTEST_S:g} s or more")
+    if overrides and not health:
+        raise InputError(f"--set {overrides[0]}: changes the ring that --health opens; give --health as well")
+    if health and watch is not None:
+        raise InputError("--health opens the ring once; leave --watch out")
+    if health:
+        _report_health(file, overrides or [], as_json)
+        return
     from instruments.bench import load_bench
     from instruments.looking import BenchWatch
 
@@ -65,6 +90,28 @@ def bench(
 
         with Live(auto_refresh=False) as live:
             _until_stopped(watching, watch, lambda report: live.update(_table(report), refresh=True))
+
+
+def _report_health(file: Path, overrides: list[str], as_json: bool) -> None:
+    from instruments.bench import load_bench
+    from labpgt.config import load_config
+    from labpgt.registry import make_device
+
+    name = load_bench(file).name
+    device = load_config(
+        None, ["device.name=magnonic-ring", *overrides, f"device.bench={json.dumps(str(file))}"]
+    ).device
+    ring: Any = make_device(device.name, device.settings)
+    if not hasattr(ring, "health"):
+        raise InputError(f"--set device.name={device.name}: expected a device on the bench, magnonic-ring or loopback")
+    with ring:
+        found = ring.health()
+    if as_json:
+        values = {key: setting._asdict() for key, setting in found.items()}
+        _print_line({"bench": name, "file": str(file), "device": device.name, "health": values})
+        return
+    for key, (value, unit) in found.items():
+        sys.stdout.write(f"{key:<22}{value:.4g} {unit}".rstrip() + "\n")
 
 
 def _until_stopped(watching: Any, every_s: float, show: Callable[[dict[str, Any]], None]) -> None:
