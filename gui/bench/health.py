@@ -9,8 +9,9 @@ from gui.bench.instruments import worded
 
 ROWS = {
     "noise_floor": ("Noise floor", "", "Deviation of a response between repeats without drive"),
-    "noise_dbm": ("Noise at the analyser", "dBm", "Heard with RF off"),
-    "margin_db": ("Auto-oscillation margin", "dB", "How far the ring is from sounding by itself; positive: quiet"),
+    "noise_dbm": ("Noise at the analyser", "dBm", "Power of the noise that the analyser hears with RF off"),
+    "oscillation_margin_db": ("Below oscillation limit", "dB", "How far the line heard with RF off is below its limit"),
+    "margin_db": ("Auto-oscillation margin", "dB", "How far the attenuator is from where the ring sounds by itself"),
     "threshold_gain": (
         "Threshold gain",
         "",
@@ -18,13 +19,16 @@ ROWS = {
     ),
     "drift": ("Drift", "", "Change of the pilot shot since the beginning, as a share of it"),
     "drift_limit": ("Drift limit", "", "Above it shots are flagged and taken again"),
-    "pilot_rms": ("Pilot shot", "", "Root mean square of its response"),
+    "pilot": ("Pilot shot", "", "Root mean square of its response"),
     "repeatability": ("Repeatability", "", "Deviation between repeats of one shot, over the deviation within it"),
     "memory_time_s": ("Memory", "s", "Time constant with which a response fades"),
     "stm": ("Short-term memory", "bit", "Capacity for earlier drive symbols"),
     "pc": ("Parity capacity", "bit", "Nonlinear memory"),
 }
 """What may be known: heading, unit and meaning, by the name that the command gives it."""
+
+_ALSO = {"noise": "noise_floor"}
+"""Other names for the same."""
 
 
 class Health(QGroupBox):
@@ -45,6 +49,7 @@ class Health(QGroupBox):
     def show_values(self, values: Mapping[str, Any]) -> None:
         """Show what was measured; the rest stays as it was."""
         for name, value in values.items():
+            name = _ALSO.get(name, name)
             unit = ROWS.get(name, ("", "", ""))[1]
             if isinstance(value, Mapping):
                 value, unit = value.get("value"), value.get("unit") or unit

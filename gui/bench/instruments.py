@@ -38,15 +38,21 @@ class Instruments(QTreeWidget):
             shape = "✔" if instrument["ok"] else "✖"
             if said.get("in_use"):
                 shape = "▶"
-            identity = instrument.get("identity") or f"{instrument['model']} (not asked yet)"
+            identity = instrument.get("identity") or f"{instrument['model']} (not asked)"
             for column, text in enumerate((role, identity, f"{shape} {state}", instrument["address"])):
                 item.setText(column, text)
                 item.setToolTip(column, str(instrument.get("detail") or text))
-            for name, setting in (instrument.get("settings") or {}).items():
+            settings = instrument.get("settings") or {}
+            for name, setting in settings.items():
                 line = self._item(f"{role}.{name}", item)
                 line.setText(0, name)
                 line.setText(1, worded(setting.get("value"), setting.get("unit") or ""))
                 line.setToolTip(1, line.text(1))
+            for row in range(item.childCount()):
+                line = item.child(row)
+                if line is not None:
+                    # What it was when it was last asked is no longer what it is.
+                    line.setDisabled(line.text(0) not in settings)
         wanted = {str(instrument["role"]) for instrument in said["instruments"]}
         for key in [key for key in self._items if key.partition(".")[0] not in wanted]:
             self._take_away(key)

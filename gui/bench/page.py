@@ -309,7 +309,7 @@ class BenchPage(QWidget):
         if in_use:
             self.state.setText(f"▶ {name}: in use by {in_use}; its instruments are the run's until it ends")
         elif bad:
-            details = "\n".join(f"✖ {i['role']}: {i.get('detail') or i['state']}" for i in bad)
+            details = "\n".join(f"✖ {i.get('detail') or i['role'] + ': ' + i['state']}" for i in bad)
             self.state.setText(
                 f"{name}: {len(bad)} of {len(said['instruments'])} instruments are not in order\n{details}"
             )
