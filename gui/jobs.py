@@ -22,6 +22,7 @@ import psutil
 from PyQt6.QtCore import QObject, QTimer, pyqtSignal
 
 from gui.standby import Standby
+from labpgt.control import Request, ask
 from labpgt.errors import LabpgtError
 
 LISTEN_MS = 100
@@ -115,11 +116,11 @@ class Job(QObject):
 
     def pause(self) -> None:
         """Ask a run to pause, the device made safe; `LabpgtError` when it cannot be asked."""
-        self._ask("pause")
+        self._ask(Request.PAUSE)
 
     def go_on(self) -> None:
         """Ask a paused run to go on; `LabpgtError` when it cannot be asked."""
-        self._ask("continue")
+        self._ask(Request.CONTINUE)
 
     def stop(self) -> None:
         """Ask it to stop: after the device call in hand, the second time at once; the device is left safe."""
@@ -131,7 +132,7 @@ class Job(QObject):
             self._signal(signal.SIGINT)
         elif self.session is not None:
             with suppress(LabpgtError):
-                self._ask("stop")
+                self._ask(Request.STOP)
                 return
             self._signal(signal.SIGTERM)
         else:
@@ -143,12 +144,10 @@ class Job(QObject):
             with suppress(psutil.Error, OSError):
                 self.process.kill()
 
-    def _ask(self, request: str) -> None:
-        from labpgt.control import Request, ask
-
+    def _ask(self, request: Request) -> None:
         if self.session is None:
             raise LabpgtError(f"{self.title}: only a run can pause")
-        ask(self.session, Request(request), "the window")
+        ask(self.session, request, "the window")
 
     def _signal(self, number: int) -> None:
         if self.process is not None:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -11,7 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from gui.jobs import Job, Jobs, JobState
 from gui.lab import Lab
-from labpgt.config import to_toml
+from labpgt.config import DeviceConfig, to_toml
 from labpgt.session import Session
 from tests.runs import configured
 
@@ -19,14 +20,18 @@ SECONDS = 60_000
 """Longest wait for anything, in ms."""
 
 
-def write_config(path: Path, **sections: object) -> Path:
-    path.write_text(to_toml(configured(**sections)), encoding="utf-8")  # type: ignore[arg-type]
+def write_config(path: Path, device: dict[str, Any] | None = None, **training: Any) -> Path:
+    """Write the small configuration, with these settings of the training and another device if one is given."""
+    config = configured(training=training)
+    if device is not None:
+        config = config.model_copy(update={"device": DeviceConfig(**device)})
+    path.write_text(to_toml(config), encoding="utf-8")
     return path
 
 
-def start(lab: Lab, folder: Path, epochs: int = 1, **sections: dict[str, object]) -> Job:
+def start(lab: Lab, folder: Path, epochs: int = 1) -> Job:
     """Start a small run of so many epochs."""
-    config = write_config(folder / "run.toml", training={"epochs": epochs}, **sections)
+    config = write_config(folder / "run.toml", epochs=epochs)
     session = folder / "run.h5"
     words = ["train", str(config), "--out", str(session), "--json"]
     return lab.jobs.start("a run", words, session=session)
@@ -37,7 +42,8 @@ def over(qtbot: QtBot, job: Job) -> None:
 
 
 def under_way(qtbot: QtBot, job: Job) -> None:
-    qtbot.waitUntil(lambda: job.progress.description == "training", timeout=SECONDS)
+    qtbot.waitUntil(lambda: job.state.over or job.progress.description == "training", timeout=SECONDS)
+    assert not job.state.over, job.message
 
 
 def test_a_run_is_started_watched_paused_and_stopped(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
@@ -110,7 +116,7 @@ def test_a_window_that_dies_takes_no_run_with_it(lab: Lab, qtbot: QtBot, tmp_pat
     import subprocess
     import sys
 
-    config = write_config(tmp_path / "run.toml", training={"epochs": 100_000})
+    config = write_config(tmp_path / "run.toml", epochs=100_000)
     session = tmp_path / "run.h5"
     words = [sys.executable, "-c", program, str(lab.state.jobs), str(config), str(session)]
     died = subprocess.run(words, check=False, timeout=60)
