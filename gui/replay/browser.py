@@ -326,7 +326,9 @@ class Browser(QWidget):
     def _tell(self, so_far: str = "") -> None:
         there, shown = self.model.rowCount(), self._proxy.rowCount()
         hidden = f"{shown} of " if shown != there else ""
-        self.count.setText(f"{hidden}{there} session{'' if there == 1 else 's'}{so_far}" if there else "No sessions here")
+        self.count.setText(
+            f"{hidden}{there} session{'' if there == 1 else 's'}{so_far}" if there else "No sessions here"
+        )
 
     def _name_folder(self) -> None:
         self.place.setText(str(self._folder))

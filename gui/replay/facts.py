@@ -90,7 +90,9 @@ def _pair(view: ShotView, overview: Overview) -> dict[str, str]:
         told["L+ and L−"] = f"{words.number(float(plus['loss']), 6)} and {words.number(float(minus['loss']), 6)}"
         told["L+ − L−"] = words.number(difference)
         if overview.noise:
-            told["L+ − L−"] += f"\n{abs(difference) / overview.noise:.2g} × its noise of {words.number(overview.noise, 2)}"
+            told["L+ − L−"] += (
+                f"\n{abs(difference) / overview.noise:.2g} × its noise of {words.number(overview.noise, 2)}"
+            )
     if view.perturbation is not None and view.perturbation.parameters is not None:
         told |= _parameters(view.perturbation.parameters)
     return told
@@ -98,7 +100,9 @@ def _pair(view: ShotView, overview: Overview) -> dict[str, str]:
 
 def _parameters(pm: ParameterPerturbation) -> dict[str, str]:
     counts = f"{pm.plus:,} up, {pm.zero:,} not, {pm.minus:,} down"
-    left_out = f"\n{pm.left_out:,} of {pm.parameters:,} left out by dropout" if pm.left_out else f"\nof {pm.parameters:,}"
+    left_out = (
+        f"\n{pm.left_out:,} of {pm.parameters:,} left out by dropout" if pm.left_out else f"\nof {pm.parameters:,}"
+    )
     first = " ".join("0" if value == 0 else f"{value:+d}".replace("-", "−") for value in pm.first)
     if all(abs(value) <= 1 for value in pm.first):
         first = first.replace("+1", "+").replace("−1", "−")
@@ -109,7 +113,9 @@ def _update(view: ShotView) -> dict[str, str]:
     update = view.update
     if update is None:
         belongs = view.row["purpose"] == Purpose.TRAIN
-        return {"Update": f"{int(view.row['step']):,}: not made, or not yet" if belongs else "none: not a training shot"}
+        return {
+            "Update": f"{int(view.row['step']):,}: not made, or not yet" if belongs else "none: not a training shot"
+        }
     cosine = float(update["cosine"])
     return {
         "Update": f"{int(update['step']):,}",

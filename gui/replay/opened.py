@@ -142,7 +142,10 @@ class OpenSession(QObject):
         choice = self._choice
         if choice is not Choice.ALL:
             self._worker.ask(
-                "choose", lambda: self._reader.go_through(choice), self._gone_through, lambda why: self.failed.emit(-1, why)
+                "choose",
+                lambda: self._reader.go_through(choice),
+                self._gone_through,
+                lambda why: self.failed.emit(-1, why),
             )
 
     def _gone_through(self, found: tuple[Choice, NDArray[np.int64], float]) -> None:
@@ -202,8 +205,8 @@ class _Reader:
             found = self._path.stat()
         except FileNotFoundError:
             self._trouble = (
-                f"{self._path.name} was deleted or moved away while it is open here: what is shown is still read from it, "
-                "and is gone when it is closed"
+                f"{self._path.name} was deleted or moved away while it is open here: what is shown is still read from "
+                "it, and is gone when it is closed"
             )
             return
         except OSError as error:

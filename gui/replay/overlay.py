@@ -124,4 +124,7 @@ def _time_unit(runs: Sequence[Run]) -> tuple[float, str]:
 def _names(runs: Sequence[Run]) -> list[str]:
     """Return short names; runs of one name in several folders are told apart by the folder."""
     names = [run.name for run in runs]
-    return [name if names.count(name) == 1 else f"{run.path.parent.name}/{name}" for name, run in zip(names, runs, strict=True)]
+    return [
+        name if names.count(name) == 1 else f"{run.path.parent.name}/{name}"
+        for name, run in zip(names, runs, strict=True)
+    ]

@@ -92,8 +92,12 @@ class ShotsTab(QWidget):
         signs = ("⏮", "⏪", "◀", "▶", "⏩", "⏭")
         for action, sign in zip(self._steps, signs, strict=True):
             action.setIconText(sign)
-        self._other = add(self, "replay.other", "Other half", "H", "Go to the other half of the pair", self._go_to_other)
-        self._play = add(self, "replay.play", "Play", "P", "Go on shot by shot until the end", self._played, checkable=True)
+        self._other = add(
+            self, "replay.other", "Other half", "H", "Go to the other half of the pair", self._go_to_other
+        )
+        self._play = add(
+            self, "replay.play", "Play", "P", "Go on shot by shot until the end", self._played, checkable=True
+        )
         self._newest = add(
             self,
             "replay.newest",
@@ -266,7 +270,11 @@ class ShotsTab(QWidget):
         self.spin.setRange(0, min(last, _MOST))
         self._setting = False
         if self._numbers is None:
-            told = f"of {last + 1:,}, counted from 0" if self._overview is not None and self._overview.shots else "none yet"
+            told = (
+                f"of {last + 1:,}, counted from 0"
+                if self._overview is not None and self._overview.shots
+                else "none yet"
+            )
         else:
             told = f"one of {self._count:,} of {last + 1:,}"
             if share < 1:

@@ -32,7 +32,7 @@ class Worker(QObject):
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def ask(self, name: str, work: Callable[[], T], then: Callable[[T], None], failed: Callable[[str], None]) -> None:
-        """Have `work` done in the thread; then, in the caller's, `then` gets its value, or `failed` the error's text."""
+        """Have `work` done in the thread; then `then` gets its value in the window's, or `failed` the error's text."""
         with self._wake:
             self._waiting.pop(name, None)
             self._waiting[name] = work, then, failed
