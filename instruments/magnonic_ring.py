@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from instruments.bench import Bench, SupplyEntry, load_bench
 from instruments.envelope_use import EnvelopeUse
 from instruments.health import Health
-from instruments.magnonic_ring_config import UNITS, MagnonicRingConfig
+from instruments.magnonic_ring_config import MagnonicRingConfig
 from instruments.rack import Rack
 from instruments.ring_use import RingUse
 from instruments.safety import make_all_safe
@@ -21,6 +21,7 @@ from instruments.tuning import beyond_attenuator, beyond_limits, groups_of
 from labpgt.device import DeviceBase, Setting, checked_drives
 from labpgt.errors import DeviceFault
 from labpgt.events import Flag
+from labpgt.units import unit_of
 from labpgt.validation import validated
 
 _MOST_SYMBOLS = 65_536
@@ -338,7 +339,7 @@ class MagnonicRing(DeviceBase):
     def settings(self) -> Mapping[str, Setting]:
         """Every setting, and once the instruments are connected who they are and what follows from their limits."""
         found = {
-            key: Setting(value, UNITS.get(key, ""))
+            key: Setting(value, unit_of(key))
             for key, value in self.config.model_dump().items()
             if key != "bench"  # where a file is has no effect on a response; what is in it follows
         }

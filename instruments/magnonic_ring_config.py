@@ -4,27 +4,6 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-UNITS = {
-    "carrier_hz": "Hz",
-    "power_dbm": "dBm",
-    "attenuation_db": "dB",
-    "reference_level_dbm": "dBm",
-    "symbol_s": "s",
-    "memory_time_s": "s",
-    "lead_in_s": "s",
-    "path_delay_s": "s",
-    "phase_rad": "rad",
-    "source_rate_hz": "Hz",
-    "waveform_scaling_percent": "%",
-    "span_hz": "Hz",
-    "rbw_hz": "Hz",
-    "dwell_s": "s",
-    "power_range_db": "dB",
-    "pulse_period_s": "s",
-    "pulse_width_s": "s",
-    "health_s": "s",
-}
-
 
 class MagnonicRingConfig(BaseModel):
     """Settings of a ring between a source and an analyser; the instruments themselves are in the bench's file."""

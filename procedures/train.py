@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,7 +15,7 @@ from labpgt.config import Config
 from labpgt.device import Device, Reservoir
 from labpgt.errors import DeviceFault, LabpgtError, RunAborted, StorageFault
 from labpgt.events import Event, RunStopped, Status, Subscriber
-from labpgt.registry import complete_settings, make_device
+from labpgt.registry import make_device
 from labpgt.session import SessionWriter
 from labpgt.tasks import load_dataset
 from labpgt.training import Trainer
@@ -93,22 +92,6 @@ def _dropped_unsaid() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
-
-
-def default_path(config: Config) -> Path:
-    """Return the session file's place when none is given: `sessions/` in the working directory, named by the time."""
-    if config.session.file:
-        return Path(config.session.file)
-    return Path("sessions") / f"{datetime.now():%Y%m%d-%H%M%S}-{config.task.name}-{config.training.estimator}.h5"
-
-
-def with_device_defaults(config: Config) -> Config:
-    """Return the configuration with every setting of its device spelled out, for the file and for people.
-
-    Raises `InputError` for a device that does not exist or settings that it does not accept.
-    """
-    settings = complete_settings(config.device.name, config.device.settings)
-    return config.model_copy(update={"device": type(config.device)(name=config.device.name, **settings)})
 
 
 def run(

@@ -15,24 +15,6 @@ from simulators.strip import Geometry
 LONGEST_STEP_S = {"device": 10e-12, "reference": 5e-12}
 """In the default film waves of up to 3.5 GHz turn right to 1e-5 at 10 ps (`simulators.film`), at 5 ps up to 6 GHz."""
 
-UNITS = {
-    "carrier_hz": "Hz",
-    "drive_field_a_per_m": "A/m",
-    "symbol_s": "s",
-    "delay_s": "s",
-    "attenuation_db": "dB",
-    "saturation_a_per_m": "A/m",
-    "bias_t": "T",
-    "cell_m": "m",
-    "thickness_m": "m",
-    "width_m": "m",
-    "antenna_distance_m": "m",
-    "saturation_magnetisation_a_per_m": "A/m",
-    "exchange_j_per_m": "J/m",
-    "anisotropy_j_per_m3": "J/m3",
-    "temperature_k": "K",
-}
-
 
 class LLGRingConfig(BaseModel):
     """Settings of the simulated ring; the default film is 100 nm of YIG."""

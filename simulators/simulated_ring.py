@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from labpgt.device import DeviceBase, Setting, checked_drives
 from labpgt.errors import DeviceFault
 from labpgt.rng import Draw, generator
+from labpgt.units import unit_of
 from labpgt.validation import validated
-from simulators.llg_ring_config import UNITS, LLGRingConfig
+from simulators.llg_ring_config import LLGRingConfig
 
 _LOUDEST_GAIN = 4.0
 """Loop gain that `forward_tuned` goes up to, as a share of the threshold."""
@@ -104,7 +105,7 @@ class SimulatedRing(DeviceBase):
 
     def settings(self) -> Mapping[str, Setting]:
         """Every setting, and what follows from them."""
-        found = {key: Setting(value, UNITS.get(key, "")) for key, value in self.config.model_dump().items()}
+        found = {key: Setting(value, unit_of(key)) for key, value in self.config.model_dump().items()}
         return {**found, **self._derived}
 
     def seek(self, shot: int) -> None:

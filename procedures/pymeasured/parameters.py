@@ -15,23 +15,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pymeasure.experiment import BooleanParameter, FloatParameter, IntegerParameter, ListParameter, Parameter
 
+from labpgt.units import unit_of
+
 _WIDEST_INT = 2**31 - 1
 """Qt's spin boxes hold no more; a number with a higher limit is a text."""
-_UNITS = {
-    "_s": "s",
-    "_ms": "ms",
-    "_hz": "Hz",
-    "_db": "dB",
-    "_dbm": "dBm",
-    "_t": "T",
-    "_m": "m",
-    "_v": "V",
-    "_k": "K",
-    "_a_per_m": "A/m",
-    "_j_per_m": "J/m",
-    "_j_per_m3": "J/m^3",
-}
-"""Of a key, by its ending: the longest that fits."""
 
 
 class TextParameter(Parameter):
@@ -75,10 +62,10 @@ def of_field(name: str, key: str, field: FieldInfo, *, strict: bool) -> Paramete
     low, high = _limits(field)
     if kind is int and (high <= _WIDEST_INT or math.isinf(high)):
         limits = {"minimum": max(low, -_WIDEST_INT), "maximum": min(high, _WIDEST_INT)}
-        return IntegerParameter(name, units=unit_of(key), **limits, **common)
+        return IntegerParameter(name, units=_units(key), **limits, **common)
     if kind is float:
         limits = {"minimum": max(low, -sys.float_info.max), "maximum": min(high, sys.float_info.max)}
-        return FloatParameter(name, units=unit_of(key), **limits, **common)
+        return FloatParameter(name, units=_units(key), **limits, **common)
     annotated = Annotated[(kind, *field.metadata)] if field.metadata else kind
     adapter: TypeAdapter[Any] = TypeAdapter(annotated, config=ConfigDict(strict=True) if strict else None)
 
@@ -115,10 +102,9 @@ def of_section(section: str, model: type[BaseModel]) -> dict[str, Parameter]:
     }
 
 
-def unit_of(key: str) -> str | None:
-    """Return the unit that a key ends in."""
-    fitting = [ending for ending in _UNITS if key.endswith(ending)]
-    return _UNITS[max(fitting, key=len)] if fitting else None
+def _units(key: str) -> str | None:
+    """Return the unit of a key in pymeasure's spelling."""
+    return unit_of(key).replace("m3", "m^3") or None
 
 
 def toml_text(value: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from labpgt.config import Config, SessionConfig, from_toml_text, load_config
 from labpgt.errors import InputError
 from labpgt.session import Session
-from procedures.train import with_device_defaults
+from procedures.configured import with_device_defaults
 
 SEED = "training.seed"
 _LONGEST_NAME = 100
