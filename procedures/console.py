@@ -112,7 +112,7 @@ class ConsoleWatcher(Display):
     def _say_now_and_then(self, text: str) -> None:
         """Where there is no live line, a line of text at intervals."""
         now = time.monotonic()
-        if not self.console.is_terminal and now - self._last_line > PLAIN_INTERVAL_S:
+        if not self._live and now - self._last_line > PLAIN_INTERVAL_S:
             self._last_line = now
             self._say(text)
 

@@ -19,6 +19,7 @@ from labpgt.registry import make_device
 from labpgt.session import SessionWriter
 from labpgt.tasks import load_dataset
 from labpgt.training import Trainer
+from procedures.text import for_programs, json_line
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _ALWAYS = (signal.SIGINT, signal.SIGTERM)
@@ -71,8 +72,9 @@ class StopRequest:
             self._also.reason = self._also.reason or self.reason
         # Straight to the descriptor: a handler must not enter a stream that it may have interrupted. The terminal that
         # hung up is not there any more.
+        text = "stopping after the device call in hand; once more stops at once"
         with suppress(OSError):
-            os.write(2, b"\nlabpgt: stopping after the device call in hand; once more stops at once\n")
+            os.write(2, (json_line(say=text) if for_programs() else f"\nlabpgt: {text}\n").encode())
 
 
 @contextmanager
