@@ -70,13 +70,17 @@ class Checker(QObject):
     def _take(self, values: Values, answer: dict[str, Any]) -> None:
         if values is not self._asked:
             return
-        self.problems = dict(answer.get("problems") or {})
-        self.why_not = ""
-        self._form.tell(self.problems)
+        self.take(dict(answer.get("problems") or {}))
         if answer.get("toml"):
             self._form.show_effective(tomllib.loads(answer["toml"]))
         if not self.problems and not self._form.unreadable:
             self._estimate_soon.start()
+
+    def take(self, problems: dict[str, str]) -> None:
+        """Take these as the problems of what is in the form."""
+        self.problems = problems
+        self.why_not = ""
+        self._form.tell(problems)
         self.checked.emit()
 
     def _not_checked(self, values: Values, why: str) -> None:
@@ -126,7 +130,7 @@ class Checker(QObject):
         self._fill(name, found)
 
     def _fill(self, name: str, found: dict[str, Any]) -> None:
-        self._form.describe_device(name, found.get("schema"), found.get("units") or {})
+        self._form.describe_device(name, found.get("schema"))
 
     def _desk_changed(self, _state: str) -> None:
         # A desk that has just come up, or can do more than before: what it could not answer is asked again.
@@ -149,9 +153,12 @@ class CheckedOneByOne(QObject):
         self._configs = list(configs)
         self._then = then
         self._found: dict[int, dict[str, str]] = {}
-        self._next()
 
-    def _next(self, number: int = 0) -> None:
+    def begin(self) -> None:
+        """Ask; it may be answered at once, when there is no desk."""
+        self._next(0)
+
+    def _next(self, number: int) -> None:
         if number == len(self._configs):
             self._then(self._found, "")
             return

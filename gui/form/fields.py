@@ -4,6 +4,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -11,22 +12,8 @@ from typing import Any
 
 import tomlkit
 
-UNITS = {
-    "j_per_m3": "J/m³",
-    "j_per_m": "J/m",
-    "a_per_m": "A/m",
-    "percent": "%",
-    "dbm": "dBm",
-    "db": "dB",
-    "hz": "Hz",
-    "rad": "rad",
-    "ms": "ms",
-    "s": "s",
-    "m": "m",
-    "t": "T",
-    "k": "K",
-}
-"""Units by the ends of keys; the longer ends first."""
+from labpgt.units import unit_of
+
 _PATHS = ("path", "file", "bench")
 _PLAIN = {"integer": "must be a whole number", "number": "must be a number, with a point for decimals"}
 
@@ -76,17 +63,16 @@ class Field:
     @property
     def label(self) -> str:
         """The key in words, without the unit at its end."""
-        words = self.key
-        for end, unit in UNITS.items():
-            if self.unit == unit:
-                words = words.removesuffix(f"_{end}")
-        words = words.replace("_", " ")
+        parts = self.key.split("_")
+        unit = unit_of(self.key)
+        ends = (n for n in range(1, len(parts)) if unit and unit_of("_" + "_".join(parts[-n:])) == unit)
+        words = " ".join(parts[: len(parts) - next(ends, 0)])
         return words[:1].upper() + words[1:]
 
     @property
     def limits(self) -> str:
         """What may be entered, in words; nothing if anything may."""
-        low, high = number_text(self.low), number_text(self.high)
+        low, high = (f"{n:,}" if isinstance(n, int) else number_text(n) for n in (self.low, self.high))
         sides = []
         if self.low > -math.inf:
             sides.append(f"more than {low}" if self.low_open else f"at least {low}")
@@ -105,9 +91,11 @@ class Field:
         if self.kind in (Kind.INTEGER, Kind.NUMBER):
             return text if text in self.choices else _number(text, self.kind, self.choices)
         if self.kind is Kind.LIST:
-            return _toml(text if text.startswith("[") else f"[{text}]", "must be a list, such as 200, 200")
+            listed = text if text.startswith("[") else f"[{text}]"
+            return _toml(listed, "must be a list, such as 200, 200")
         if self.kind is Kind.TABLE:
-            return _toml(text if text.startswith("{") else f"{{{text}}}", "must be keys and values, such as gamma = 0.9")
+            table = text if text.startswith("{") else f"{{{text}}}"
+            return _toml(table, "must be keys and values, such as gamma = 0.9")
         if self.kind is Kind.YES_NO:
             known = {"true": True, "yes": True, "false": False, "no": False}
             if text.lower() not in known:
@@ -149,18 +137,10 @@ class Field:
         return str(value)
 
 
-def fields_of(section: str, schema: Mapping[str, Any], units: Mapping[str, str] | None = None) -> list[Field]:
-    """Return the fields of a section from the JSON schema of its model; `units` are the device's own, by key."""
+def fields_of(section: str, schema: Mapping[str, Any]) -> list[Field]:
+    """Return the fields of a section from the JSON schema of its model."""
     required = schema.get("required", ())
-    return [
-        _field(section, key, found, key in required, (units or {}).get(key) or unit_of(key))
-        for key, found in schema.get("properties", {}).items()
-    ]
-
-
-def unit_of(key: str) -> str:
-    """Return the unit that the end of a key names, or nothing."""
-    return next((unit for end, unit in UNITS.items() if key.endswith(f"_{end}")), "")
+    return [_field(section, key, found, key in required) for key, found in schema.get("properties", {}).items()]
 
 
 def number_text(value: float) -> str:
@@ -172,7 +152,7 @@ def number_text(value: float) -> str:
     return f"{Decimal(repr(value)).normalize():e}".replace("e+", "e")
 
 
-def _field(section: str, key: str, found: Mapping[str, Any], required: bool, unit: str) -> Field:
+def _field(section: str, key: str, found: Mapping[str, Any], required: bool) -> Field:
     options = [part for part in found.get("anyOf", [found]) if part.get("type") != "null"]
     main = options[0]
     words = [part["const"] for part in options if "const" in part]
@@ -190,7 +170,7 @@ def _field(section: str, key: str, found: Mapping[str, Any], required: bool, uni
         default=found.get("default"),
         required=required,
         description=_sentence(found.get("description", "")),
-        unit=unit,
+        unit=unit_of(key),
         choices=tuple(map(str, words)),
         low=limited.get("exclusiveMinimum", limited.get("minimum", -math.inf)),
         high=limited.get("exclusiveMaximum", limited.get("maximum", math.inf)),
@@ -229,10 +209,8 @@ def _sentence(text: str) -> str:
 def _number(text: str, kind: Kind, words: Iterable[str]) -> int | float:
     expected = " or ".join([_PLAIN["integer" if kind is Kind.INTEGER else "number"], *(f'"{word}"' for word in words)])
     text = re.sub(r"(?<=\d)[ _  ](?=\d)", "", text)  # 10 000 is a number to a person
-    try:
-        return int(text)
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        return int(text) if kind is Kind.INTEGER else float(int(text))
     try:
         value = float(text)
     except ValueError:

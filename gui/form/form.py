@@ -84,6 +84,11 @@ class ConfigForm(QScrollArea):
         return self._device
 
     @property
+    def groups(self) -> list[Group]:
+        """The sections."""
+        return list(self._groups.values())
+
+    @property
     def problems(self) -> list[Row]:
         """Rows with something wrong in them."""
         return [row for row in self if row.problem]
@@ -134,13 +139,13 @@ class ConfigForm(QScrollArea):
         if row is not None and isinstance(row.editor, ChoiceEditor):
             row.editor.offer(names)
 
-    def describe_device(self, name: str, schema: Mapping[str, Any] | None, units: Mapping[str, str]) -> None:
+    def describe_device(self, name: str, schema: Mapping[str, Any] | None) -> None:
         """Have a row for each setting of a device, from the schema of its model; None: it has none."""
         if name != self._device:
             return
         group = self._groups["device"]
         other = Field("device", _OTHER, Kind.TABLE, description="What the device is made with, as key = value.")
-        fields = [other] if schema is None else fields_of("device", schema, units)
+        fields = [other] if schema is None else fields_of("device", schema)
         group.fill([] if name.startswith("replay:") else fields, keep=1)
         self._described = True
         given = self._kept.pop(name, {})
@@ -188,6 +193,14 @@ class ConfigForm(QScrollArea):
         self._groups[row.field.section].unfold()
         row.editor.setFocus(Qt.FocusReason.ShortcutFocusReason)
         self.ensureWidgetVisible(row)
+
+    def show_wrong_group(self) -> None:
+        """Bring the first section into view that something is wrong with as a whole."""
+        for group in self._groups.values():
+            if group.wrong:
+                group.unfold()
+                self.ensureWidgetVisible(group, 0, 0)
+                return
 
     def _give(self, group: Group, key: str, value: Any) -> None:
         row = self.row(f"{group.section}.{key}")

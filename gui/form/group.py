@@ -37,7 +37,8 @@ class Group(QWidget):
         self._note.setWordWrap(True)
         self._note.setObjectName(f"note:{section}")
         self._note.hide()
-        self._wrong = False
+        self.wrong = False
+        """Whether something is wrong with the section as a whole."""
         self._body = QWidget(self)
         self._lines = QVBoxLayout(self._body)
         self._lines.setContentsMargins(0, 0, 0, 0)
@@ -72,8 +73,8 @@ class Group(QWidget):
 
     def say(self, text: str, *, wrong: bool = False) -> None:
         """Say something about the whole section; nothing is said with an empty text."""
-        self._wrong = wrong and bool(text)
-        self._note.setText(f"{WRONG} {text}" if self._wrong else text)
+        self.wrong = wrong and bool(text)
+        self._note.setText(f"{WRONG} {text}" if self.wrong else text)
         self._note.setVisible(bool(text))
         self.repaint_problems()
         self.sum_up()
@@ -81,7 +82,7 @@ class Group(QWidget):
     def repaint_problems(self) -> None:
         """Take the colours in use."""
         palette = self._note.palette()
-        palette.setColor(QPalette.ColorRole.WindowText, self._theme.colour("error" if self._wrong else "muted"))
+        palette.setColor(QPalette.ColorRole.WindowText, self._theme.colour("error" if self.wrong else "muted"))
         self._note.setPalette(palette)
         for row in self._rows:
             row.repaint_problem()
@@ -114,7 +115,7 @@ class Group(QWidget):
     def sum_up(self) -> None:
         """Say in the heading what is in the rows."""
         changed = sum(row.changed for row in self._rows)
-        wrong = sum(bool(row.problem) for row in self._rows) + self._wrong
+        wrong = sum(bool(row.problem) for row in self._rows) + self.wrong
         told = [f"{changed} changed"] if changed else []
         told += [f"{wrong} wrong"] if wrong else []
         arrow = "▾" if self.unfolded else "▸"

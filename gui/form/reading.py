@@ -17,11 +17,7 @@ _MOST_BYTES = 1 << 20
 
 
 def configuration_in(path: Path) -> dict[str, Any]:
-    """Return the sections of the configuration in a file, unchecked. Raises `LabpgtError`.
-
-    A session has every default written out; of those that stand alone only what differs is returned. Defaults of a
-    device may depend on its other settings: these all come.
-    """
+    """Return the sections of the configuration in a file, unchecked. Raises `LabpgtError`."""
     try:
         with path.open("rb") as file:
             start = file.read(_MOST_BYTES + 1)
@@ -29,14 +25,19 @@ def configuration_in(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot read {path}: {error.strerror}; check the path") from error
     if start.startswith(_HDF5):
         with Session(path) as session:
-            return without_defaults(tomllib.loads(session.configuration))
+            found = parsed(session.configuration, f"the configuration in {path}")
+        found.get("session", {}).pop("file", None)  # that place is taken
+        return found
     if len(start) > _MOST_BYTES:
         raise InputError(f"{path} is no configuration: larger than {_MOST_BYTES >> 20} MiB; choose a TOML file")
     return parsed(start, str(path))
 
 
 def parsed(text: bytes | str, source: str) -> dict[str, Any]:
-    """Return the sections in a TOML text, unchecked; `InputError` names the source."""
+    """Return the sections in a TOML text, unchecked, without what says the same as a default.
+
+    Defaults of a device may depend on its other settings: these all come. Raises `InputError`, which names the source.
+    """
     try:
         decoded = text if isinstance(text, str) else text.decode("utf-8-sig")
         found = tomllib.loads(decoded)
@@ -47,18 +48,10 @@ def parsed(text: bytes | str, source: str) -> dict[str, Any]:
             f"{source} is not a configuration of a run: it has {', '.join(odd)}, expected are the sections "
             f"{', '.join(Config.model_fields)}"
         )
-    return found
-
-
-def without_defaults(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration without what says the same as the defaults, except of the device; no place of a file."""
-    found: dict[str, Any] = {"device": values.get("device", {})}
-    for section, model in Config():
-        if section != "device":
-            defaults = model.model_dump()
-            given = values.get(section, {})
-            found[section] = {k: v for k, v in given.items() if k not in defaults or v != defaults[k]}
-    found["session"].pop("file", None)
+    defaults = Config().model_dump(exclude={"device"})
+    for section, given in found.items():
+        usual = defaults.get(section, {})
+        found[section] = {k: v for k, v in given.items() if k not in usual or v != usual[k]}
     return found
 
 

@@ -1,15 +1,12 @@
 """The queue: runs in their order, so many at a time, the next when one has ended well."""
 
-import json
-import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import tomlkit
-from PyQt6.QtCore import QAbstractListModel, QMimeData, QModelIndex, QObject, Qt, QTimer, pyqtSignal
+from PyQt6.QtCore import QAbstractListModel, QMimeData, QModelIndex, Qt, QTimer, pyqtSignal
 
 from gui.form.form import Values
 from gui.form.reading import InThread, configuration_in
@@ -17,6 +14,7 @@ from gui.jobs import Job
 from gui.lab import Lab
 from gui.rf import Rf
 from gui.runs.entry import KILLED, SHAPES, Entry, Standing
+from gui.runs.store import Store
 from labpgt.config import Config
 from labpgt.events import Status
 from labpgt.session import Session
@@ -44,7 +42,7 @@ class RunQueue(QAbstractListModel):
         super().__init__()
         self._lab = lab
         self._entries: list[Entry] = []
-        self._file = lab.state.folder / "queue.json"
+        self._store = Store(lab.state.folder / "queue.json")
         self.at_once = 1
         self.held = False
         self.why_held = ""
@@ -177,6 +175,11 @@ class RunQueue(QAbstractListModel):
         self.held_changed.emit()
         self._soon.start()
 
+    def allow(self, at_once: int) -> None:
+        """Let so many runs go at the same time."""
+        self.at_once = at_once
+        self._soon.start()
+
     # What goes by itself.
 
     def _insert(self, at: int, entry: Entry) -> None:
@@ -303,50 +306,24 @@ class RunQueue(QAbstractListModel):
 
         return found, failed
 
-    # What outlives the window.
-
     def _save(self) -> None:
-        kept = [_kept(entry) for entry in self._entries if entry.standing is not Standing.DONE]
-        text = json.dumps({"at_once": self.at_once, "entries": kept}, default=str)
-        if text == getattr(self, "_saved", None):
-            return
-        new = self._file.with_suffix(".new")
+        """Keep for the next start of the window what is not done."""
         try:
-            new.write_text(text, "utf-8")
-            os.replace(new, self._file)
+            self._store.save(self._entries, self.at_once)
         except OSError as error:
             self._lab.notice("warning", f"the queue cannot be kept for the next start: {error}")
-        self._saved = text
 
     def _restore(self) -> None:
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            told = json.loads(self._file.read_text("utf-8"))
-            self.at_once = max(1, int(told["at_once"]))
-            for kept in told["entries"]:
-                entry = Entry(dict(kept["config"]), str(kept["note"]), Path(kept["session"]) if kept["session"] else None)
-                entry.resume = bool(kept["resume"])
-                entry.standing = Standing(kept["standing"])
-                entry.why, entry.advice = str(kept["why"]), str(kept["advice"])
-                self._insert(len(self._entries), entry)
-        if any(entry.standing is Standing.WAITING for entry in self._entries):
+        entries, self.at_once = self._store.load()
+        for entry in entries:
+            self._insert(len(self._entries), entry)
+        if any(entry.standing is Standing.WAITING for entry in entries):
             self.hold("these runs were waiting when the window was closed")
 
 
 def flat(config: Values) -> dict[str, Any]:
     """Return a configuration by section.key."""
     return {f"{section}.{key}": value for section, given in config.items() for key, value in given.items()}
-
-
-def _kept(entry: Entry) -> dict[str, Any]:
-    return {
-        "config": entry.config,
-        "note": entry.note,
-        "session": None if entry.session is None else str(entry.session),
-        "resume": entry.resume,
-        "standing": entry.standing,
-        "why": entry.why,
-        "advice": entry.advice,
-    }
 
 
 def _status(place: Path) -> tuple[Status, str]:
