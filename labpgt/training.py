@@ -323,6 +323,7 @@ class Trainer:
 
     def _step(self, batch: Batch) -> Generator[Event, None, StepReport]:
         clock, device, outside = time.perf_counter(), self.taker.device_s, self._outside_s
+        held = self.taker.pause.held_s
         self.network.gradient.fill(0)
         report = yield from self.estimator.step(batch)
         self.optimizer.step()
@@ -336,6 +337,7 @@ class Trainer:
         row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         row["time"] = time.time()
         spent = time.perf_counter() - clock
+        spent -= self.taker.pause.held_s - held
         self._training_s += spent - (self.taker.device_s - device) - (self._outside_s - outside)
         yield StepDone(row)
         return report

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from labpgt.errors import DeviceFault, InputError, LabpgtError, RunAborted
-from procedures.commands import files, runs, studies
+from procedures.commands import control, files, runs, studies
 from procedures.commands.common import Json, print_json
 from procedures.commands.registered import CommandGroup
 from procedures.text import for_programs, json_line, printable
@@ -81,10 +81,12 @@ def doctor(
 for command in (
     *(runs.train, runs.resume, runs.characterize),
     *(studies.calibrate, studies.sweep),
-    *(files.show, files.watch, files.replay, files.export),
+    *(files.show, files.watch),
+    *(control.pause, control.continue_, control.stop),
+    *(files.replay, files.export),
     doctor,
 ):
-    app.command()(command)
+    app.command(command.__name__.removesuffix("_"))(command)
 
 
 def main() -> None:

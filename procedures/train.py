@@ -5,13 +5,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from labpgt.config import Config
+from labpgt.control import Requests
 from labpgt.device import Device, Reservoir
 from labpgt.errors import DeviceFault, LabpgtError, RunAborted, StorageFault
 from labpgt.events import Event, RunStopped, Status, Subscriber
@@ -125,21 +126,26 @@ def conduct(
 ) -> RunStopped:
     """Open the device, train, tell the subscribers (the writer among them), and end safe; return the last event.
 
-    `trainer_on` is called once the device is open. Raises as `run` does.
+    `trainer_on` is called once the device is open. The run obeys what other processes ask (`labpgt.control`). Raises as
+    `run` does.
     """
     stop = stop or StopRequest()
     trainer: Trainer | None = None
+
+    def asked() -> str | None:
+        return stop() or requests.stop()
 
     def tell(event: Event) -> None:
         for told in subscribers:
             told(event)
 
-    with writer, stop.on_signals():
+    with closing(Requests(writer.path)) as requests, writer, stop.on_signals():
         try:
             with opened(device, stop.shield):
                 trainer = trainer_on()
                 trainer.taker.pause.tell = tell
-                for event in trainer.events(stop):
+                trainer.taker.pause.requested = requests.paused
+                for event in trainer.events(asked):
                     if isinstance(event, RunStopped):
                         last = event
                     else:
