@@ -107,7 +107,10 @@ def _report_health(file: Path, overrides: list[str], as_json: bool) -> None:
     with ring:
         found = ring.health()
     if as_json:
-        values = {key: setting._asdict() for key, setting in found.items()}
+        # What was not found is null: JSON has no NaN.
+        values = {
+            key: {"value": value if value == value else None, "unit": unit} for key, (value, unit) in found.items()
+        }
         _print_line({"bench": name, "file": str(file), "device": device.name, "health": values})
         return
     for key, (value, unit) in found.items():
