@@ -23,7 +23,7 @@ class Banner(QFrame):
         self.text.setTextFormat(Qt.TextFormat.PlainText)
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.text.setAccessibleName("Message")
-        close = actions.add(self, "banner.close", "Dismiss", "Esc", "Take this message away", self.hide)
+        close = actions.add(self, "banner.close", "Dismiss", "Esc", "Take this message away", self.hide, anywhere=True)
         row = QHBoxLayout(self)
         row.setContentsMargins(10, 4, 6, 4)
         row.addWidget(self.text, 1)

@@ -27,7 +27,7 @@ from gui.log import LogPage
 from gui.log.model import Handler, LogModel
 from gui.replay import ReplayPage
 from gui.rf import Rf
-from gui.runs import RunsPage
+from gui.runs.page import RunsPage
 from gui.shortcuts import Shortcuts
 from gui.theme import Mode
 from gui.top_bar import TopBar
@@ -154,7 +154,7 @@ class MainWindow(QMainWindow):
                 anywhere=True)
         )  # fmt: skip
         file.addAction(
-            add(self, "file.configuration", "Open configuration…", "Ctrl+Shift+O",
+            add(self, "file.configuration", "Open configuration…", "Ctrl+Shift+I",
                 "Fill the form of the next run from a TOML file or a session", self._open_configuration, anywhere=True)
         )  # fmt: skip
         file.addSeparator()
@@ -259,7 +259,7 @@ class MainWindow(QMainWindow):
         self._closing.stop()
         logging.getLogger("labpgt").removeHandler(self._handler)
         for page in (self.bench, self.runs, self.live, self.replay):
-            page.close_page()
+            page.close()
         self.lab.close()
         self.log.model.close()
         event.accept()

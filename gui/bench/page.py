@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from PyQt6.QtCore import Qt
+from PyQt6.QtGui import QCloseEvent
 from PyQt6.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -88,11 +89,12 @@ class BenchPage(QWidget):
         """Go to the bench's file."""
         self.file.setFocus()
 
-    def close_page(self) -> None:
+    def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802  # Qt's own
         """Disconnect, and end a virtual bench that no run needs any more."""
         self.disconnect_bench()
         if self._simulation is not None and not self._lab.jobs.working:
             self._simulation.stop()
+        super().closeEvent(event)
 
     def _add_actions(self) -> None:
         add, button = self._lab.actions.add, self._lab.actions.button

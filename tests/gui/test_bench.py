@@ -40,7 +40,7 @@ def page(lab: Lab, qtbot: QtBot) -> Iterator[BenchPage]:
     page = BenchPage(lab)
     qtbot.addWidget(page)
     yield page
-    page.close_page()
+    page.close()
 
 
 def connect(page: BenchPage, tried: TriedBench, qtbot: QtBot) -> None:

@@ -31,18 +31,22 @@ def test_the_window_loads_nothing_heavy() -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_a_shortcut_or_a_name_is_given_once(qtbot: QtBot) -> None:
+def test_actions_that_would_take_each_others_shortcut_are_found(qtbot: QtBot) -> None:
     owner = QWidget()
     qtbot.addWidget(owner)
+    inner, other = QWidget(owner), QWidget(owner)
     actions = Actions()
     done: list[str] = []
     actions.add(owner, "one", "One", "Ctrl+1", "Does one", lambda: done.append("one"))
     with pytest.raises(ValueError, match="taken"):
-        actions.add(owner, "two", "Two", "Ctrl+1", "Does two", lambda: done.append("two"))
-    with pytest.raises(ValueError, match="taken"):
         actions.add(owner, "one", "Two", "Ctrl+2", "Does two", lambda: done.append("two"))
-    with pytest.raises(ValueError, match="none"):
-        actions.add(owner, "three", "Three", "", "Does three", lambda: done.append("three"))
+    with pytest.raises(ValueError, match="no shortcut"):
+        actions.add(owner, "none", "None", "", "Does none", lambda: done.append("three"))
+    actions.add(inner, "two", "Two", "Ctrl+2", "Does two", lambda: done.append("two"))
+    actions.add(other, "three", "Three", "Ctrl+2", "Does three", lambda: done.append("three"))
+    assert actions.clashes() == []
+    actions.add(inner, "four", "Four", "Ctrl+1", "Does four", lambda: done.append("four"))
+    assert actions.clashes() == [("one", "four")]
     button = actions.button(actions["one"])
     button.click()
     assert done == ["one"]
