@@ -24,7 +24,9 @@ from labpgt.session import SessionWriter
 
 BEGAN = 1.75e9
 SHOT_S = 5e-4
-CONFIGURATION = '[task]\nname = "iris"\n\n[device]\nname = "echo-state-ring"\n\n[training]\nestimator = "node"\nepochs = 100\n'
+CONFIGURATION = (
+    '[task]\nname = "iris"\n\n[device]\nname = "echo-state-ring"\n\n[training]\nestimator = "node"\nepochs = 100\n'
+)
 
 
 def started(symbols: int = 4, nodes: int = 5, planned: int = 0) -> RunStarted:
@@ -40,8 +42,15 @@ def events(
     """What such a run says from its beginning to its last epoch; rows come in blocks, and most shots are the same."""
     rng = np.random.default_rng(0)
     yield started(symbols, nodes, shots)
-    yield Measured({"prior_loss": 0.25, "readout_only_loss": 0.1, "readout_only_test_accuracy": 0.8, "delta": 0.1,
-                    "response_noise": 0.01})
+    yield Measured(
+        {
+            "prior_loss": 0.25,
+            "readout_only_loss": 0.1,
+            "readout_only_test_accuracy": 0.8,
+            "delta": 0.1,
+            "response_noise": 0.01,
+        }
+    )
     time_of = np.linspace(0, 3, symbols * nodes).reshape(symbols, nodes)
     per_epoch = shots // epochs
     for start in range(0, shots, block):
