@@ -1,5 +1,6 @@
-"""Series of any length in a fixed amount of memory: rows are put together into bins, twice as many each time it is full."""
+"""Series of any length in a fixed amount of memory: rows put together into bins, twice as many each time it is full."""
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -94,6 +95,17 @@ class Series:
     def greatest(self, name: str) -> Array:
         """Return the greatest value in each bin (bins,); NaN where there is none."""
         return _nan_where(self._greatest[self.values.index(name), : len(self)])
+
+    def coarser(self, most: int) -> "Series":
+        """Return the same with no more than so many bins; itself, if it has no more."""
+        if len(self) <= most:
+            return self
+        other = copy.copy(self)
+        other._sum, other._count, other._total = self._sum.copy(), self._count.copy(), self._total.copy()
+        other._least, other._greatest = self._least.copy(), self._greatest.copy()
+        while len(other) > most:
+            other._halve()
+        return other
 
     def _halve(self) -> None:
         """Put two bins together each; the upper half is free then."""

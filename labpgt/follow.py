@@ -98,7 +98,7 @@ _ENDED = {Status.CRASHED: "crashed", Status.ABORTED: "was aborted", Status.FAILE
 def until_the_end(
     session: Session, door: "Door", look: Callable[[Session, bool, RunStopped | None], list[T]]
 ) -> Generator[T, None, RunStopped | None]:
-    """Yield what each look finds; return how the run ended, or None when the file has to be opened again or following ends.
+    """Yield what each look finds; return how the run ended, None when the file has to be opened again or following ends.
 
     `look` gets the session, refreshed, whether it is time for what changes rarely, and how the run ended if it has.
     """
@@ -332,6 +332,7 @@ def _alike(rows: NDArray[np.void]) -> list[NDArray[np.void]]:
 
 
 def ending(session: Session, status: Status) -> RunStopped:
+    """Return how a run has ended, as its last event says it."""
     end = session.end_time
     with reported(session.path, StorageFault, "asking for the time of the last write"):
         written = session.path.stat().st_mtime

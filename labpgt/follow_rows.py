@@ -26,7 +26,8 @@ SHORT = 4096
 _BLOCK = 4096
 """Most rows read in one go."""
 _BLOCK_BYTES = 4 << 20
-_SAMPLES = 200
+_SAMPLES = {"steps": 160, "epochs": 64, "marks": 64}
+"""Blocks that are sampled of a long table."""
 _SAMPLE_BYTES = 32 << 20
 _WHOLE_BYTES = 32 << 20
 _READING_S = 0.012
@@ -84,8 +85,8 @@ def follow_rows(
     """Look at a session every `interval_s` seconds and yield what is new, until it has ended well or `stop()` is true.
 
     A file that is missing, being created or unreadable is waited for, and so is somebody who resumes a run that ended
-    in anything but success, as `labpgt.follow.follow` does it. Of the new shots the newest `shots` are yielded whole (or
-    as many as fit into 32 MiB).
+    in anything but success, as `labpgt.follow.follow` does it. Of the new shots the newest `shots` are yielded whole,
+    or as many as fit into 32 MiB.
 
     Raises `InputError` when the file is not a session, `StorageFault` when it stays unreadable.
     """
@@ -238,7 +239,7 @@ def _sampled(session: Session, name: str, length: int) -> Rows:
     """Return blocks of rows, evenly taken from a table; the first and the last row are among them."""
     dtype = _dtype(session, name)
     block = chunk_rows(dtype)
-    blocks = max(8, min(_SAMPLES, _SAMPLE_BYTES // (block * dtype.itemsize)))
+    blocks = max(8, min(_SAMPLES[name], _SAMPLE_BYTES // (block * dtype.itemsize)))
     if length <= blocks * block:
         starts = np.arange(0, length, block)
     else:

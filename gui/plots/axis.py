@@ -3,6 +3,7 @@
 from typing import Any
 
 import pyqtgraph as pg
+from PyQt6.QtWidgets import QGraphicsItem
 
 from gui.plots.words import short_numbers
 
@@ -15,6 +16,8 @@ class Axis(pg.AxisItem):  # type: ignore[misc]
     def __init__(self, side: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(side, *args, **kwargs)
         self.enableAutoSIPrefix(False)
+        # Drawing axis and grid takes as long as all curves together, and they seldom change.
+        self.setCacheMode(QGraphicsItem.CacheMode.DeviceCoordinateCache)
 
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:  # noqa: N802
         """Return the texts at the ticks."""

@@ -72,9 +72,7 @@ class Cursors:
     def mark(self) -> None:
         """Put a marker where the crosshair is, or in the middle; take both away when there are two."""
         if len(self._markers) == 2:
-            for marker in self._markers:
-                self._plot.item.removeItem(marker)
-            self._markers.clear()
+            self.clear()
         else:
             low, high = self._plot.x_range()
             at = (low + high) / 2 if self.x is None else self.x
@@ -85,6 +83,14 @@ class Cursors:
             self._markers.append(marker)
             self._plot.item.addItem(marker, ignoreBounds=True)
             self.paint()
+        self._plot.tell_values()
+
+    def clear(self) -> None:
+        """Take crosshair and markers away."""
+        self.leave()
+        for marker in self._markers:
+            self._plot.item.removeItem(marker)
+        self._markers.clear()
         self._plot.tell_values()
 
     def words(self) -> list[str]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LARGE = 20_000
 """Points from which on a curve is drawn by its extremes in each pixel."""
+MANY = 120
+"""More points than these are drawn as their line alone."""
 _BAND_ALPHA = 90
 _LABEL_ALPHA = 190
 _EMPTY: NDArray[np.float64] = np.empty(0)
@@ -29,6 +31,7 @@ class Shape(StrEnum):
     STEPS = "steps"
     """Filled down to zero; x are the n + 1 edges."""
     CIRCLES = "circles"
+    """Joined by a thin line, as the other points are; when there are many the line alone is drawn."""
     TRIANGLES = "triangles"
     SQUARES = "squares"
     TICKS = "ticks"
@@ -49,6 +52,11 @@ MARKS = {
     Shape.BAND: "▒",
 }
 _SYMBOLS = {Shape.CIRCLES: "o", Shape.TRIANGLES: "t1", Shape.SQUARES: "s"}
+_JOINED = {
+    Shape.CIRCLES: Qt.PenStyle.SolidLine,
+    Shape.TRIANGLES: Qt.PenStyle.DashLine,
+    Shape.SQUARES: Qt.PenStyle.DotLine,
+}
 _STYLES = {Shape.DASHES: Qt.PenStyle.DashLine, Shape.DOTS: Qt.PenStyle.DotLine}
 
 
@@ -100,6 +108,8 @@ class Curve:
         match self.shape:
             case Shape.BAND:
                 self.low, self.high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+                if self._plot.log_y:
+                    self.low = np.where(self.low > 0, self.low, self.high)
                 there = np.isfinite(self.low) & np.isfinite(self.high)
                 self.item.setData(*pairs(self.x[there], self.low[there], self.high[there]))
             case Shape.TICKS:
@@ -108,6 +118,8 @@ class Curve:
             case _:
                 self._sample(len(self.x) >= LARGE)
                 self.item.setData(self.x, self.y)
+                if self.shape in _SYMBOLS and (len(self.x) > MANY) != (self.item.opts["symbol"] is None):
+                    self.paint()
         self._plot.refit()
 
     def value_at(self, x: float) -> float:
@@ -146,8 +158,8 @@ class Curve:
         theme = self._plot.lab.theme
         pen = theme.pen(self._number, self._width, _STYLES.get(self.shape, Qt.PenStyle.SolidLine))
         if self.shape in _SYMBOLS:
-            self.item.setPen(None)
-            self.item.setSymbol(_SYMBOLS[self.shape])
+            self.item.setPen(theme.pen(self._number, self._width, _JOINED[self.shape]))
+            self.item.setSymbol(_SYMBOLS[self.shape] if len(self.x) <= MANY else None)
             self.item.setSymbolSize(max(6, self._plot.fontMetrics().height() * 0.5))
             self.item.setSymbolPen(None)
             self.item.setSymbolBrush(pg.mkBrush(pen.color()))

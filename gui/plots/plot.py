@@ -20,6 +20,8 @@ from gui.plots.words import number, quantity
 _ROOM = 0.3
 """A view that goes along with a growing curve gets so much more room than it needs, so that axes are drawn seldom."""
 _PADDING = 0.06
+_TELL_MS = 150
+"""Between two changes of the values in the legend."""
 
 
 class Plot(QWidget):
@@ -30,6 +32,8 @@ class Plot(QWidget):
 
     zoomed = pyqtSignal()
     """A person has changed the view."""
+    scaled = pyqtSignal()
+    """The y axis has become logarithmic, or linear."""
     pointed = pyqtSignal(float)
     """The crosshair is at this x; NaN when it has gone."""
 
@@ -50,6 +54,10 @@ class Plot(QWidget):
         """Whether the view goes along with what is drawn; ends when a person zooms, until `fit`."""
         self.x_bounds: tuple[float, float] | None = None
         """What the x axis shows while following, if that is not what the curves need."""
+        self.y_bounds: tuple[float, float] | None = None
+        """The same of the y axis."""
+        self.remark = ""
+        """What the legend says besides."""
         self.describe: Callable[[float], str] = lambda x: f"at {quantity(x, self.x_unit)}"
         """What an x is, in words."""
         self.floor = 0.0
@@ -67,6 +75,10 @@ class Plot(QWidget):
         self._later.setSingleShot(True)
         self._later.setInterval(0)
         self._later.timeout.connect(self._refit)
+        self._telling = QTimer(self)
+        self._telling.setSingleShot(True)
+        self._telling.setInterval(_TELL_MS)
+        self._telling.timeout.connect(self.tell_values)
         self.commands = commands_of(lab)
         self.commands.serve(self)
         lab.theme.changed.connect(self.paint)
@@ -174,6 +186,7 @@ class Plot(QWidget):
         for line in self.lines:
             line.place()
         self.fit()
+        self.scaled.emit()
 
     def fit(self) -> None:
         """Show everything, and go along with what comes."""
@@ -202,13 +215,15 @@ class Plot(QWidget):
             if not curve.visible or not curve.name:
                 continue
             value = curve.value_at(at) if at is not None else (float(curve.y[-1]) if len(curve.y) else float("nan"))
-            told = "" if np.isnan(value) or curve.shape is Shape.TICKS else f" <b>{quantity(value, self.y_unit)}</b>"
+            if curve.shape is Shape.TICKS:
+                continue
+            told = "" if np.isnan(value) else f" <b>{quantity(value, self.y_unit)}</b>"
             parts.append(f"{curve.mark}&nbsp;{f'{curve.name}{told}'.replace(' ', '&nbsp;')}")
         self.show_values([*parts, *([self.describe(at)] if at is not None else [])])
 
     def show_values(self, parts: list[str]) -> None:
         """Write these texts (rich) in the legend's place, and what the cursors tell."""
-        text = " &nbsp; ".join([*parts, *self.cursors.words()])
+        text = " &nbsp; ".join([*parts, *([self.remark] if self.remark else []), *self.cursors.words()])
         if text != self._values.text():
             self._values.setText(text)
             self._values.setToolTip(text)
@@ -299,7 +314,9 @@ class Plot(QWidget):
         if self.following:
             self._fit_x(anew)
             self._fit_y(anew)
-        self.tell_values()
+        # Setting a text takes as long as drawing some curves, and nobody reads ten of them in a second.
+        if not self._telling.isActive():
+            self._telling.start()
 
     def _fit_x(self, anew: bool) -> None:
         found = [b for curve in self.curves if (b := curve.bounds(False)) is not None]
@@ -316,11 +333,15 @@ class Plot(QWidget):
         fits = shown_low <= low and high <= shown_high and width > (1 - _ROOM) / 1.1 * (shown_high - shown_low)
         if fits and self.growing and not anew:
             return
-        ahead = _ROOM * width if self.growing and self.x_bounds is None else 0.01 * width
+        ahead = (_ROOM if self.growing else 0.01) * width
         if (shown_low, shown_high) != (low, high + ahead):
             self.view.setXRange(low, high + ahead, padding=0)
 
     def _fit_y(self, anew: bool) -> None:
+        if self.y_bounds is not None:
+            if anew or tuple(self.view.viewRange()[1]) != self.y_bounds:
+                self.view.setYRange(*self.y_bounds, padding=0)
+            return
         between = self.x_range()
         curves = [curve for curve in self.curves if not curve.apart]
         found = [b for curve in curves if (b := curve.bounds(self.log_y, between)) is not None]
