@@ -121,7 +121,8 @@ class Checker(QObject):
         self._desk.ask(
             "device",
             lambda found: self._described(name, found),
-            lambda why: self._form.device_unknown(name, why, wrong=self._desk.state == "ready"),
+            # What is wrong with the name, the check says beside it.
+            lambda why: self._form.device_unknown(name, why if why.startswith("the desk") else "no such device"),
             name=name,
         )
 

@@ -14,6 +14,8 @@ import tomlkit
 
 from labpgt.units import unit_of
 
+_HUGE = 2.0**53
+"""A limit that is larger says nothing to a person."""
 _PATHS = ("path", "file", "bench")
 _PLAIN = {"integer": "must be a whole number", "number": "must be a number, with a point for decimals"}
 
@@ -74,9 +76,9 @@ class Field:
         """What may be entered, in words; nothing if anything may."""
         low, high = (f"{n:,}" if isinstance(n, int) else number_text(n) for n in (self.low, self.high))
         sides = []
-        if self.low > -math.inf:
+        if self.low > -_HUGE:
             sides.append(f"more than {low}" if self.low_open else f"at least {low}")
-        if self.high < math.inf:
+        if self.high < _HUGE:
             sides.append(f"less than {high}" if self.high_open else f"at most {high}")
         if len(sides) == 2 and not self.low_open and not self.high_open:
             sides = [f"{low} to {high}"]

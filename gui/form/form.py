@@ -1,10 +1,11 @@
 """The form of a run: a row for every key of the configuration, and for every setting of the device that is chosen."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from PyQt6.QtCore import Qt, QTimer, pyqtSignal
-from PyQt6.QtWidgets import QScrollArea, QVBoxLayout, QWidget
+from PyQt6.QtWidgets import QApplication, QScrollArea, QVBoxLayout, QWidget
 
 from gui.form.editors import ChoiceEditor, PathEditor
 from gui.form.fields import Field, Kind, fields_of
@@ -59,7 +60,9 @@ class ConfigForm(QScrollArea):
                 lambda on: None,
                 checkable=True,
             )
-            heading.setChecked(section != "session")
+            kept = lab.state.settings.value(f"form/{section}", section != "session", type=bool)
+            heading.setChecked(bool(kept))
+            heading.toggled.connect(partial(lab.state.settings.setValue, f"form/{section}"))
             about = (Config.model_fields[section].description or "").removesuffix(".")
             group = Group(section, about, self._theme, heading, self._row)
             group.fill(fields_of(section, type(model).model_json_schema()))
@@ -72,6 +75,9 @@ class ConfigForm(QScrollArea):
         self._soon.setInterval(0)
         self._soon.timeout.connect(self._tell_change)
         self._theme.changed.connect(self._repaint)
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        app.focusChanged.connect(self._focus_moved)
         self._follow_device()
 
     def __iter__(self) -> Iterator[Row]:
@@ -118,20 +124,26 @@ class ConfigForm(QScrollArea):
     def load(self, values: Mapping[str, Any]) -> None:
         """Hold these values and no others. Keys that nobody knows get rows too: nothing is lost unseen."""
         device = values.get("device", {})
-        settings = {key: value for key, value in device.items() if key != "name"} if isinstance(device, dict) else {}
+        settings = dict(device) if isinstance(device, dict) else {}
+        name = str(settings.pop("name", Config().device.name))
+        # Rows that are there need not be made again.
+        there = self._described and name == self._device and self.row(f"device.{_OTHER}") is None
         for section, group in self._groups.items():
-            given = values.get(section, {})
             for row in list(group):
-                row.editor.forget()
+                if row.held().given:
+                    row.editor.forget()
                 if not row.field.known:
                     group.drop(row)
+            given = values.get(section, {})
             for key, value in given.items() if isinstance(given, dict) else ():
-                if section != "device" or key == "name":
+                if section != "device" or key == "name" or there:
                     self._give(group, key, value)
-        self._kept[self._name()] = settings
-        self._described = False
-        self._device = ""
-        self._follow_device()
+        if not there:
+            self._kept[name] = settings
+            self._described = False
+            self._device = ""
+            self._follow_device()
+        self._soon.start()
 
     def offer_devices(self, names: list[str]) -> None:
         """Offer these devices."""
@@ -141,7 +153,7 @@ class ConfigForm(QScrollArea):
 
     def describe_device(self, name: str, schema: Mapping[str, Any] | None) -> None:
         """Have a row for each setting of a device, from the schema of its model; None: it has none."""
-        if name != self._device:
+        if name != self._device or self._described:
             return
         group = self._groups["device"]
         other = Field("device", _OTHER, Kind.TABLE, description="What the device is made with, as key = value.")
@@ -156,10 +168,10 @@ class ConfigForm(QScrollArea):
         group.say("")
         self._soon.start()
 
-    def device_unknown(self, name: str, why: str, *, wrong: bool) -> None:
+    def device_unknown(self, name: str, why: str) -> None:
         """Say why the settings of a device cannot be shown."""
         if name == self._device and not self._described:
-            self._groups["device"].say(why, wrong=wrong)
+            self._groups["device"].say(f"The settings of {name} cannot be shown: {why}")
 
     def tell(self, problems: Mapping[str, str]) -> None:
         """Show the problems that the check has found, each beside its field."""
@@ -192,7 +204,12 @@ class ConfigForm(QScrollArea):
         """Bring a row into view, with the focus in it."""
         self._groups[row.field.section].unfold()
         row.editor.setFocus(Qt.FocusReason.ShortcutFocusReason)
-        self.ensureWidgetVisible(row)
+        # Rows that have just been unfolded have no place yet.
+        QTimer.singleShot(0, lambda: self._show_row(row))
+
+    def _show_row(self, row: Row) -> None:
+        if row in list(self):
+            self.ensureWidgetVisible(row)
 
     def show_wrong_group(self) -> None:
         """Bring the first section into view that something is wrong with as a whole."""
@@ -212,7 +229,7 @@ class ConfigForm(QScrollArea):
     def _row(self, field: Field, parent: QWidget) -> Row:
         row = Row(field, self._theme, self.reset_action, self._browse, parent)
         row.edited.connect(self._soon_changed)
-        row.entered.connect(self._come_to)
+        row.pressed.connect(self._come_to)
         if field.name == "device.name":
             row.edited.connect(self._follow_device)
         return row
@@ -245,6 +262,11 @@ class ConfigForm(QScrollArea):
 
     def _come_to(self, row: Row) -> None:
         self._current = row
+
+    def _focus_moved(self, _before: QWidget | None, now: QWidget | None) -> None:
+        row = now.parentWidget() if now is not None else None
+        if isinstance(row, Row):
+            self._current = row
 
     def _row_in_hand(self) -> Row | None:
         return self._current if self._current in list(self) else None

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pyqtgraph as pg
-from PyQt6.QtCore import QEvent, QObject, Qt, pyqtSignal
+from PyQt6.QtCore import Qt, pyqtSignal
 from PyQt6.QtGui import QAction, QPalette
 from PyQt6.QtWidgets import QGridLayout, QLabel, QSizePolicy, QToolButton, QWidget
 
@@ -22,8 +22,8 @@ class Row(QWidget):
     """One field."""
 
     edited = pyqtSignal()
-    entered = pyqtSignal(object)
-    """The focus came into it, or one of its buttons was pressed."""
+    pressed = pyqtSignal(object)
+    """One of its buttons was pressed."""
 
     def __init__(self, field: Field, theme: Theme, reset: QAction, browse: QAction, parent: QWidget) -> None:
         super().__init__(parent)
@@ -50,7 +50,6 @@ class Row(QWidget):
         for widget in (self.label, self.editor, self.unit, self.help):
             widget.setToolTip(tip)
         self.editor.edited.connect(self._edited)
-        self.editor.installEventFilter(self)
         self._mark()
 
     @property
@@ -94,12 +93,6 @@ class Row(QWidget):
         text = f"{self.field.name} {self.field.label} {self.field.description} {' '.join(self.field.choices)}".lower()
         return all(word in text for word in words)
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802  (Qt's name)
-        """Notice the focus."""
-        if event is not None and event.type() == QEvent.Type.FocusIn:
-            self.entered.emit(self)
-        return super().eventFilter(watched, event)
-
     def _edited(self) -> None:
         self._told = ""
         self._mark()
@@ -127,7 +120,7 @@ class Row(QWidget):
         button.setAutoRaise(True)
         # By keyboard the action's shortcut does it for the field that has the focus.
         button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        button.pressed.connect(lambda: self.entered.emit(self))
+        button.pressed.connect(lambda: self.pressed.emit(self))
         return button
 
     def _lay_out(self, browse: QToolButton | None) -> None:

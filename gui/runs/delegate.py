@@ -1,5 +1,9 @@
 """How an entry of the queue is drawn: title and state, progress, and in words why it failed and what to do."""
 
+import re
+from bisect import bisect_left
+from functools import lru_cache
+
 from PyQt6.QtCore import QModelIndex, QRect, QSize, Qt
 from PyQt6.QtGui import QFont, QFontMetrics, QPainter
 from PyQt6.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
@@ -15,11 +19,14 @@ _ROLES = {
     Standing.DONE: "ok",
     Standing.FAILED: "error",
 }
-_WRAP = Qt.TextFlag.TextWordWrap | Qt.TextFlag.TextWrapAnywhere
+_TONES = {"quiet": "muted", "plain": "text", "bad": "error"}
+_WRAP = Qt.TextFlag.TextWordWrap.value
+_TOP = (Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop).value
 _LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _MOST_LINES = 6
 """Of a message; all of it is in the log."""
+_CUT = " … (more in the log)"
 
 
 class EntryDelegate(QStyledItemDelegate):
@@ -29,18 +36,33 @@ class EntryDelegate(QStyledItemDelegate):
         super().__init__(view)
         self._view = view
         self._theme = theme
+        self._width = 0
+        self._heights: dict[Entry, int] = {}
+        """At that width; Qt asks for all of them when one has changed."""
+
+    def forget(self, entry: Entry) -> None:
+        """Measure an entry anew when its height is wanted next: other words are in it."""
+        self._heights.pop(entry, None)
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:  # noqa: N802  (Qt's name)
         """Return the room that all lines of an entry need at the view's width."""
         entry: Entry = index.data(Qt.ItemDataRole.UserRole)
-        metrics = option.fontMetrics
         viewport = self._view.viewport()
         width = viewport.width() if viewport is not None else 0
+        if width != self._width:
+            self._width = width
+            self._heights.clear()
+        if entry not in self._heights:
+            self._heights[entry] = self._height(entry, option, width)
+        return QSize(width, self._heights[entry])
+
+    def _height(self, entry: Entry, option: QStyleOptionViewItem, width: int) -> int:
+        metrics = option.fontMetrics
         lines = 2 if _bar_shows(entry) or entry.standing is Standing.DONE else 1
         height = _pad(metrics) * 2 + lines * self._line(metrics)
-        for text, _role in _words(entry):
-            height += _height(metrics, text, width - 4 * _pad(metrics))
-        return QSize(width, height)
+        for text, tone in entry.words:
+            height += _fitted(text, tone == "quiet", width - 4 * _pad(metrics), option.font.toString())[1]
+        return height
 
     def paint(self, painter: QPainter | None, option: QStyleOptionViewItem, index: QModelIndex) -> None:
         """Draw an entry."""
@@ -82,10 +104,10 @@ class EntryDelegate(QStyledItemDelegate):
             if _bar_shows(entry):
                 self._bar(painter, row, entry, metrics.horizontalAdvance(figures) + 2 * pad)
         top = row.bottom() + 1
-        for text, role in _words(entry):
-            painter.setPen(self._theme.colour(role))
-            height = _height(metrics, text, area.width())
-            painter.drawText(QRect(area.left(), top, area.width(), height), int(_LEFT) | int(_WRAP), text)
+        for text, tone in entry.words:
+            painter.setPen(self._theme.colour(_TONES[tone]))
+            shown, height = _fitted(text, tone == "quiet", area.width(), option.font.toString())
+            painter.drawText(QRect(area.left(), top, area.width(), height), _TOP | _WRAP, shown)
             top += height
         if option.state & QStyle.StateFlag.State_HasFocus:
             painter.setPen(self._theme.colour("accent"))
@@ -124,17 +146,29 @@ def _figures(entry: Entry) -> str:
     return ", ".join(part for part in [*parts, f"{entry.left} left" if entry.left else ""] if part)
 
 
-def _words(entry: Entry) -> list[tuple[str, str]]:
-    """Return the lines below, each with the role of its colour."""
-    why = "error" if entry.standing is Standing.FAILED else "text"
-    lines = [(entry.note, "muted"), (entry.why, why), (entry.advice, "text")]
-    return [(text, role) for text, role in lines if text]
-
-
 def _pad(metrics: QFontMetrics) -> int:
     return max(3, metrics.height() // 4)
 
 
-def _height(metrics: QFontMetrics, text: str, width: int) -> int:
-    room = QRect(0, 0, max(width, 20), 10_000)
-    return min(metrics.boundingRect(room, int(_WRAP), text).height(), _MOST_LINES * metrics.lineSpacing()) + 2
+@lru_cache(maxsize=1024)
+def _fitted(text: str, quiet: bool, width: int, font: str) -> tuple[str, int]:
+    """Return as much of a text as is shown at a width, and the height of that: one line if it is quiet."""
+    described = QFont()
+    described.fromString(font)
+    metrics = QFontMetrics(described)
+    if quiet:
+        return metrics.elidedText(text, Qt.TextElideMode.ElideRight, width), metrics.lineSpacing() + 2
+    # The paths of files can be broken too.
+    breakable = re.sub(r"([/\\_.])(?=\w)", "\\1\u200b", text)
+    room = QRect(0, 0, max(width, 20), 100_000)
+
+    def height(shown: str) -> int:
+        return metrics.boundingRect(room, _WRAP, shown).height()
+
+    most = _MOST_LINES * metrics.lineSpacing()
+    if height(breakable) <= most:
+        return breakable, height(breakable) + 2
+    ends = range(len(breakable))
+    end = bisect_left(ends, True, key=lambda n: height(breakable[:n] + _CUT) > most) - 1
+    shown = breakable[:end] + _CUT
+    return shown, height(shown) + 2

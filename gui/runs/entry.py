@@ -47,14 +47,18 @@ SHAPES = {
 }
 """A shape beside each word: colour is not the only sign."""
 ADVICE = {
-    1: "Mend what it names in the form and add it again, or resume it.",
-    2: "Take it into the form, mend what is named, and add it again.",
-    3: "Look at the bench: is everything on and connected? Then resume it.",
-    4: "Resume it to go on where it was.",
-    5: "Make room on the disk, or choose another folder; then resume it.",
+    1: "See in the log what went wrong.",
+    2: "Press To form, mend what is named, and add it again.",
+    3: "Look at the bench: is everything on and connected?",
+    5: "Look at the disk: is there room, and may it be written?",
 }
 """What to do, by exit code."""
-KILLED = "Its session is whole. Resume it to go on where it was."
+BY_HAND = "Make sure by hand that RF is off."
+RESUME = "Resume it to go on where it was."
+RETRY = "Retry it once that is mended."
+_DEFAULTS = Config()
+_BY_SIGNAL = "Ctrl-C"
+"""Reason that a run gives when the window has asked it to stop."""
 _HINT = "labpgt: to go on once that is mended"
 
 
@@ -84,17 +88,40 @@ class Entry(QObject):
     @property
     def title(self) -> str:
         """Task, estimator and device."""
-        defaults = Config()
-        task = self.config.get("task", {}).get("name", defaults.task.name)
-        estimator = self.config.get("training", {}).get("estimator", defaults.training.estimator)
-        device = self.config.get("device", {}).get("name", defaults.device.name)
-        return f"{task}, {estimator}, {device}"
+        return f"{self.task}, {self.estimator}, {self._set('device', 'name')}"
+
+    @property
+    def task(self) -> str:
+        """What is learned."""
+        return self._set("task", "name")
+
+    @property
+    def estimator(self) -> str:
+        """Source of the gradient."""
+        return self._set("training", "estimator")
 
     @property
     def bench(self) -> Path | None:
         """The bench that its device is on."""
         bench = self.config.get("device", {}).get("bench")
         return Path(bench).resolve() if isinstance(bench, str) and bench else None
+
+    @property
+    def words(self) -> list[tuple[str, str]]:
+        """What else is to be said, each with whether it is "quiet", "plain" or "bad"."""
+        said = self.note or ", ".join(f"{key} {value}" for key, value in self._details().items())
+        lines = [(said, "quiet"), (self.why, "bad" if self.standing is Standing.FAILED else "plain")]
+        if self.standing is Standing.PAUSED and self.job is not None:
+            lines.append((self.job.message, "plain"))
+        return [(text, tone) for text, tone in [*lines, (self.advice, "plain")] if text]
+
+    def _details(self) -> dict[str, Any]:
+        """Return what was set, but for what the title says, by key."""
+        told = {("task", "name"), ("training", "estimator"), ("device", "name")}
+        found = {}
+        for section, given in self.config.items():
+            found.update({key: value for key, value in given.items() if (section, key) not in told})
+        return found
 
     @property
     def share(self) -> float | None:
@@ -158,6 +185,9 @@ class Entry(QObject):
         self.standing, self.why, self.advice = standing, why, advice
         self.changed.emit()
 
+    def _set(self, section: str, key: str) -> str:
+        return str(self.config.get(section, {}).get(key, getattr(getattr(_DEFAULTS, section), key)))
+
     def _figure(self, pattern: str) -> str:
         found = re.search(pattern, self.job.progress.figures) if self.job is not None else None
         return found[1] if found else ""
@@ -172,22 +202,28 @@ class Entry(QObject):
         assert job is not None
         self.results = job.report
         if job.state is not JobState.DONE:
-            self.why, self.advice = told(job)
             if self.session is not None and not self.session.exists():
                 self.session = None
+            self.why, self.advice = told(job), advice(job, resumable=self.session is not None)
         self._follow()
         self.ended.emit()
 
 
-def told(job: Job) -> tuple[str, str]:
-    """Return why a job did not end well, and what to do about it, in words."""
-    code = job.exit_code
-    if code is None or code == 0:
-        return "", ""
+def told(job: Job) -> str:
+    """Return why a job did not end well, in words."""
     lines = [line for line in job.message.splitlines() if not line.startswith(_HINT)]
     said = "\n".join(lines).removeprefix("labpgt: ")
     if job.state is JobState.STOPPED:
-        return str(job.report.get("reason") or "asked to stop"), ADVICE[4]
-    if code < 0:
-        return f"{job.outcome}{f'; it said last: {said}' if said else ''}", KILLED
-    return f"{job.outcome}: {said}" if said else job.outcome, ADVICE.get(code, ADVICE[1])
+        reason = str(job.report.get("reason") or _BY_SIGNAL)
+        return "stopped by hand" if reason == _BY_SIGNAL else reason
+    if job.exit_code is not None and job.exit_code < 0:
+        return f"{job.outcome}; it said last: {said}" if said else job.outcome
+    return f"{job.outcome}: {said}" if said else job.outcome
+
+
+def advice(job: Job, *, resumable: bool) -> str:
+    """Return what to do about a job that did not end well."""
+    # A long message is cut short where it is shown: this must not be what is lost.
+    danger = BY_HAND if "by hand" in job.message else ""
+    then = "" if job.exit_code == 2 else RESUME if resumable else RETRY
+    return " ".join(text for text in (danger, ADVICE.get(job.exit_code or 0, ""), then) if text)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
-from PyQt6.QtCore import Qt
+from PyQt6.QtCore import QByteArray, Qt
 from PyQt6.QtGui import QAction, QDragEnterEvent, QDropEvent, QPalette
 from PyQt6.QtWidgets import (
     QComboBox,
@@ -44,7 +44,8 @@ class RunsPage(QWidget):
         self.setAcceptDrops(True)
         self._lab = lab
         self._presets: list[dict[str, str]] = []
-        self._starting: CheckedOneByOne | None = None
+        self._starting: list[CheckedOneByOne] = []
+        self._wrong = False
         self._file = lab.state.folder / "form.json"
         self.form = ConfigForm(lab)
         self.form.setObjectName("form")
@@ -174,15 +175,16 @@ class RunsPage(QWidget):
         self.splitter.setStretchFactor(0, 4)
         self.splitter.setStretchFactor(1, 3)
         self.splitter.setChildrenCollapsible(False)
+        settings = self._lab.state.settings
+        self.splitter.restoreState(settings.value("runs/splitter", QByteArray(), type=QByteArray))
+        self.splitter.splitterMoved.connect(lambda: settings.setValue("runs/splitter", self.splitter.saveState()))
         whole = QVBoxLayout(self)
         whole.addWidget(self.splitter)
 
     # The form.
 
     def _form_changed(self) -> None:
-        self.told.setText("Checking…")
-        self.estimate.setText("")
-        self._problem.setEnabled(bool(self.form.problems))
+        self._tell("Checking…", wrong=False)
         if self._only.isChecked() or self.search.text():
             self._search()
 
@@ -201,25 +203,27 @@ class RunsPage(QWidget):
     def _checked(self) -> None:
         with suppress(OSError):  # it is there at the next start
             self._file.write_text(json.dumps(self.form.values(), default=str), "utf-8")
-        wrong = self._paint()
+        wrong = len(self.form.problems) + sum(group.wrong for group in self.form.groups)
         if wrong:
-            self.told.setText(f"{WRONG} {wrong} problem{'s' if wrong > 1 else ''}: nothing can be started yet")
-            self.estimate.setText("")
+            self._tell(f"{WRONG} {wrong} problem{'s' if wrong > 1 else ''}: nothing can be started yet", wrong=True)
         elif self.checker.why_not:
-            self.told.setText(f"Not checked: {self.checker.why_not}")
+            self._tell(f"Not checked: {self.checker.why_not}", wrong=False)
         else:
-            self.told.setText("✓ In order")
+            self._tell("✓ In order", wrong=False)
             self.estimate.setText(f"Estimating… ({self._lab.desk.state})")
 
-    def _paint(self) -> int:
-        """Show whether something is wrong, and return how much."""
-        wrong = len(self.form.problems) + sum(group.wrong for group in self.form.groups)
+    def _tell(self, text: str, *, wrong: bool) -> None:
+        self._wrong = wrong
+        self.told.setText(text)
+        self.estimate.setText("")
+        self._problem.setEnabled(wrong)
+        self._buttons["form.problem"].setVisible(wrong)
+        self._paint()
+
+    def _paint(self) -> None:
         palette = self.told.palette()
-        palette.setColor(QPalette.ColorRole.WindowText, self._lab.theme.colour("error" if wrong else "text"))
+        palette.setColor(QPalette.ColorRole.WindowText, self._lab.theme.colour("error" if self._wrong else "text"))
         self.told.setPalette(palette)
-        self._problem.setEnabled(wrong > 0)
-        self._buttons["form.problem"].setVisible(wrong > 0)
-        return wrong
 
     def _estimated(self) -> None:
         self.estimate.setText(estimate_words(self.checker.estimate, self.checker.why_no_estimate))
@@ -289,15 +293,13 @@ class RunsPage(QWidget):
         self._add_checked(next_one=False)
 
     def _add_checked(self, *, next_one: bool) -> None:
-        if self._starting is not None:
-            return
         if self.form.unreadable:
             self._next()
             return
         entry = Entry(self.form.values())
 
         def answered(problems: dict[int, dict[str, str]], why: str) -> None:
-            self._starting = None
+            self._starting.remove(asked)
             if problems:
                 self.checker.take(problems[0])
                 self._next()
@@ -309,8 +311,9 @@ class RunsPage(QWidget):
             if next_one:
                 self.queue.release()
 
-        self._starting = CheckedOneByOne(self._lab.desk, [entry.config], answered)
-        self._starting.begin()
+        asked = CheckedOneByOne(self._lab.desk, [entry.config], answered)
+        self._starting.append(asked)
+        asked.begin()
 
 
 def _dropped(event: QDropEvent) -> Path | None:

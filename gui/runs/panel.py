@@ -43,12 +43,15 @@ class QueuePanel(QWidget):
         super().__init__()
         self._lab = lab
         self.queue = queue
+        self._lines: dict[Entry, object] = {}
+        """What stood in each when it was last laid out."""
         self.view = QueueView(self)
         self.view.setObjectName("queue")
         self.view.setAccessibleName("Queue of runs")
         self.view.setToolTip("Runs in their order; double click shows one on the page Live; drag to move it")
         self.view.setModel(queue)
-        self.view.setItemDelegate(EntryDelegate(self.view, lab.theme))
+        self._delegate = EntryDelegate(self.view, lab.theme)
+        self.view.setItemDelegate(self._delegate)
         self.view.setDragDropMode(QAbstractItemView.DragDropMode.InternalMove)
         self.view.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.view.doubleClicked.connect(lambda _index: self._live())
@@ -71,6 +74,7 @@ class QueuePanel(QWidget):
         selection.currentChanged.connect(lambda _now, _before: self._follow())
         queue.dataChanged.connect(self._changed)
         queue.rowsInserted.connect(self._inserted)
+        queue.rowsAboutToBeRemoved.connect(self._leaving)
         queue.rowsRemoved.connect(lambda *_: self._follow())
         queue.rowsMoved.connect(lambda *_: self._follow())
         queue.held_changed.connect(self._follow)
@@ -154,12 +158,19 @@ class QueuePanel(QWidget):
             self.select(self.queue.entries[first])
         self._follow()
 
+    def _leaving(self, _parent: QModelIndex, first: int, last: int) -> None:
+        for entry in self.queue.entries[first : last + 1]:
+            self._lines.pop(entry, None)
+            self._delegate.forget(entry)
+
     def _changed(self, first: QModelIndex, _last: QModelIndex) -> None:
-        # What is said in it may have become longer or shorter.
-        delegate = self.view.itemDelegate()
-        assert delegate is not None
-        delegate.sizeHintChanged.emit(first)
-        self._follow()
+        entry: Entry = first.data(Qt.ItemDataRole.UserRole)
+        lines = (entry.standing, entry.share is None, tuple(entry.words))
+        if self._lines.get(entry) != lines:  # it may have become taller or lower
+            self._lines[entry] = lines
+            self._delegate.forget(entry)
+            self._delegate.sizeHintChanged.emit(first)
+            self._follow()
 
     def _follow(self) -> None:
         """Let the buttons be on for what can be done."""
@@ -180,8 +191,9 @@ class QueuePanel(QWidget):
         self.empty.setVisible(self.queue.rowCount() == 0)
         if self._hold.isChecked() != self.queue.held:
             self._hold.setChecked(self.queue.held)
+        self._hold.setText("Release" if self.queue.held else "Hold")
         why = f": {self.queue.why_held}" if self.queue.why_held else ""
-        self.held.setText(f"‖ The queue is held{why}. Press Hold to let it go on.")
+        self.held.setText(f"‖ The queue is held{why}. Release it to go on.")
         self.held.setVisible(self.queue.held)
 
     def _repaint(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,8 @@ from gui.form.reading import InThread, configuration_in
 from gui.jobs import Job
 from gui.lab import Lab
 from gui.rf import Rf
-from gui.runs.entry import KILLED, SHAPES, Entry, Standing
+from gui.runs.entry import ADVICE, RESUME, RETRY, SHAPES, Entry, Standing
 from gui.runs.store import Store
-from labpgt.config import Config
 from labpgt.events import Status
 from labpgt.session import Session
 
@@ -42,6 +42,8 @@ class RunQueue(QAbstractListModel):
         super().__init__()
         self._lab = lab
         self._entries: list[Entry] = []
+        self._stood: dict[Entry, Standing] = {}
+        """How each stood when that was last looked at: progress alone starts nothing."""
         self._store = Store(lab.state.folder / "queue.json")
         self.at_once = 1
         self.held = False
@@ -71,11 +73,13 @@ class RunQueue(QAbstractListModel):
         if role == Qt.ItemDataRole.UserRole:
             return entry
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
-            said = [f"{SHAPES[entry.standing]} {entry.title}", entry.note, entry.doing, entry.why, entry.advice]
-            return "; ".join(part for part in said if part)
+            return "; ".join(
+                [f"{SHAPES[entry.standing]} {entry.doing}", entry.title, *(text for text, _ in entry.words)]
+            )
         if role == Qt.ItemDataRole.ToolTipRole:
             lines = [f"{key}: {value}" for key, value in flat(entry.config).items()]
-            return "\n".join([str(entry.session or "no session file yet"), *lines])
+            said = [entry.why] if entry.why else []
+            return "\n".join([*said, str(entry.session or "no session file yet"), *lines])
         return None
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
@@ -128,8 +132,7 @@ class RunQueue(QAbstractListModel):
         """Have more runs wait: at the end, or before the others that wait."""
         waiting = [n for n, entry in enumerate(self._entries) if entry.standing is Standing.WAITING]
         at = waiting[0] if next_one and waiting else len(self._entries)
-        for entry in reversed(entries):
-            self._insert(at, entry)
+        self._insert(at, entries)
         self._soon.start()
 
     def remove(self, entry: Entry) -> bool:
@@ -139,6 +142,7 @@ class RunQueue(QAbstractListModel):
         at = self._entries.index(entry)
         self.beginRemoveRows(QModelIndex(), at, at)
         del self._entries[at]
+        self._stood.pop(entry, None)
         self.endRemoveRows()
         self._soon.start()
         return True
@@ -182,17 +186,23 @@ class RunQueue(QAbstractListModel):
 
     # What goes by itself.
 
-    def _insert(self, at: int, entry: Entry) -> None:
-        entry.changed.connect(lambda: self._tell(entry))
-        entry.ended.connect(lambda: self._ended(entry))
-        self.beginInsertRows(QModelIndex(), at, at)
-        self._entries.insert(at, entry)
+    def _insert(self, at: int, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
+        for entry in entries:
+            entry.changed.connect(partial(self._tell, entry))
+            entry.ended.connect(partial(self._ended, entry))
+        self.beginInsertRows(QModelIndex(), at, at + len(entries) - 1)
+        self._entries[at:at] = entries
         self.endInsertRows()
 
     def _tell(self, entry: Entry) -> None:
         index = self.index_of(entry)
-        if index.isValid():
-            self.dataChanged.emit(index, index)
+        if not index.isValid():
+            return
+        self.dataChanged.emit(index, index)
+        if self._stood.get(entry) is not entry.standing:
+            self._stood[entry] = entry.standing
             self._soon.start()
 
     def _ended(self, entry: Entry) -> None:
@@ -231,7 +241,8 @@ class RunQueue(QAbstractListModel):
             entry.session = session
             self._lab.jobs.start(entry.title, argv, session=session, ready=True)
         except OSError as error:
-            entry.fail(f"cannot be started: {error}", "Make room on the disk or end other programs; then retry it.")
+            entry.session = entry.session if entry.resume else None
+            entry.fail(f"cannot be started: {error}", f"{ADVICE[5]} {RETRY}")
 
     def _command(self, entry: Entry) -> tuple[list[str], Path]:
         """Return what starts a run, and its session. Raises `OSError` when its configuration cannot be written."""
@@ -248,10 +259,7 @@ class RunQueue(QAbstractListModel):
         asked = entry.config.get("session", {}).get("file")
         if isinstance(asked, str) and asked:
             return self._lab.sessions / asked
-        defaults = Config()
-        task = entry.config.get("task", {}).get("name", defaults.task.name)
-        estimator = entry.config.get("training", {}).get("estimator", defaults.training.estimator)
-        stem = f"{datetime.now():%Y%m%d-%H%M%S}-{task}-{estimator}"
+        stem = f"{datetime.now():%Y%m%d-%H%M%S}-{entry.task}-{entry.estimator}"
         taken = {other.session for other in self._entries}
         names = (f"{stem}{f'-{n}' if n else ''}.h5" for n in range(len(self._entries) + 100))
         places = (self._lab.sessions / name for name in names)
@@ -265,7 +273,7 @@ class RunQueue(QAbstractListModel):
         entry = next((entry for entry in same if entry.job is None or entry.job.state.over), None)
         if entry is None:
             entry = Entry({}, session=job.session)
-            self._insert(len(self._entries), entry)
+            self._insert(len(self._entries), [entry])
         entry.attach(job)
         if not entry.config:
             place = Path(job.argv[1]) if job.argv[0] == "train" and len(job.argv) > 1 else job.session
@@ -274,6 +282,7 @@ class RunQueue(QAbstractListModel):
 
     def _configured(self, entry: Entry, config: Values) -> None:
         entry.config = config
+        self._stood.pop(entry, None)
         if entry.bench is not None and entry.standing.going:
             self._lab.rf.watch_over(entry.bench)
         self._tell(entry)
@@ -293,16 +302,16 @@ class RunQueue(QAbstractListModel):
             if status is Status.SUCCESS:
                 entry.settle(Standing.DONE)
             elif status is Status.ABORTED:
-                entry.settle(Standing.STOPPED, reason, "Resume it to go on where it was.")
+                entry.settle(Standing.STOPPED, reason, RESUME)
             elif status is Status.RUNNING:
                 entry.settle(Standing.STOPPED, "it goes on in a process of its own", "Watch it on the page Live.")
             else:
-                entry.settle(Standing.FAILED, reason or "its process is gone", KILLED)
+                entry.settle(Standing.FAILED, reason or "its process is gone", RESUME)
 
         def failed(why: str) -> None:
             if entry.job is None:
                 entry.session = None
-                entry.settle(Standing.FAILED, why, "Retry it.")
+                entry.settle(Standing.FAILED, why, RETRY)
 
         return found, failed
 
@@ -315,8 +324,7 @@ class RunQueue(QAbstractListModel):
 
     def _restore(self) -> None:
         entries, self.at_once = self._store.load()
-        for entry in entries:
-            self._insert(len(self._entries), entry)
+        self._insert(0, entries)
         if any(entry.standing is Standing.WAITING for entry in entries):
             self.hold("these runs were waiting when the window was closed")
 
