@@ -82,11 +82,8 @@ class KeysightN9020A(LabInstrument):
         (-170, 30),
         unit="dBm",
     )
-    iq_reference_level = real_control(
-        ":DISP:WAV:VIEW:WIND:TRAC:Y:RLEV",
-        "Control the reference level of the screen for I and Q in dBm (float strictly from -170 to 30).",
-        (-170, 30),
-        unit="dBm",
+    iq_reference_level = measured(
+        ":DISP:WAV:VIEW:WIND:TRAC:Y:RLEV", "Get the reference level of the screen for I and Q in dBm (float)."
     )
     attenuation = real_control(
         ":POW:ATT", "Control the input attenuator in dB (float strictly from 0 to 70).", (0, 70), unit="dB"
@@ -181,7 +178,7 @@ class KeysightN9020A(LabInstrument):
             self.iq_duration = duration_s
             # In this mode the attenuator decides what fills the converter, the level scales the screen.
             self.attenuation = min(max(2 * math.ceil((reference_level_dbm + 10) / 2), 0), 70)
-            self.iq_reference_level = reference_level_dbm
+            self.write(f":DISP:WAV:VIEW:WIND:TRAC:Y:RLEV {reference_level_dbm:.15g} dBm")
             self.iq_trigger_source = trigger
             self._formats()
         if not math.isclose(rate := self.iq_sample_rate, sample_rate_hz, rel_tol=1e-9):

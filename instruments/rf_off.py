@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -59,6 +60,9 @@ def rf_off(
 
 def _serve(path: Path) -> None:
     """Obey the lines of standard input until its end; an `off` in hand is finished first."""
+    if threading.current_thread() is threading.main_thread() and not sys.stdin.isatty():
+        # A Ctrl-C in the terminal of whoever holds the pipe is not meant for the button that it may need next.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     say = _Voice()
     try:
         from instruments.bench import load_bench

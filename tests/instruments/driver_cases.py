@@ -180,11 +180,7 @@ N9020A = COMMON | {
         {-170: ":DISP:WIND:TRAC:Y:RLEV -170 dBm", 30: ":DISP:WIND:TRAC:Y:RLEV 30 dBm"},
         (-171, 31),
     ),
-    "iq_reference_level": real(
-        ":DISP:WAV:VIEW:WIND:TRAC:Y:RLEV",
-        {-170: ":DISP:WAV:VIEW:WIND:TRAC:Y:RLEV -170 dBm", 30: ":DISP:WAV:VIEW:WIND:TRAC:Y:RLEV 30 dBm"},
-        (-171, 31),
-    ),
+    "iq_reference_level": Case(":DISP:WAV:VIEW:WIND:TRAC:Y:RLEV?", {"-1.00E+01": -10.0}, {}),
     "attenuation": real(":POW:ATT", {0: ":POW:ATT 0 dB", 70: ":POW:ATT 70 dB"}, (-1, 71)),
     "detector": choice(
         ":DET", {"average": "AVER", "sample": "SAMP", "positive": "POS", "negative": "NEG", "normal": "NORM"}

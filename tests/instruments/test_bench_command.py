@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from instruments.rohdeschwarz_fsv import RohdeSchwarzFSV
 from instruments.safety import places
 from labpgt.device import Setting
 from labpgt.errors import DeviceFault, InputError
+from procedures.commands.registered import help_line, loaded
 from tests.instruments.benches import TriedBench
 from tests.instruments.plain_server import PlainAttenuator, PlainInstrument, wait_for
 
@@ -100,9 +103,10 @@ def test_a_run_is_never_refused_and_has_the_bench_to_itself(bench: TriedBench, l
     # Looked at without a pause, by something that asks before each question whether a run has the bench.
     with MagnonicRing(bench=str(bench.path)) as ring:
         good = ring.forward(DRIVES)
-        assert wait_for(lambda: reports[-1]["in_use"] == f"process {os.getpid()}")
-        assert all(row["state"] == f"in use by process {os.getpid()}" for row in rows(reports[-1]).values())
-        assert all(instrument._driver is None for instrument in looked._instruments.values())
+        state = f"in use by process {os.getpid()}"
+        assert wait_for(lambda: all(row["state"] == state for row in rows(reports[-1]).values()))
+        assert wait_for(lambda: all(instrument._driver is None for instrument in looked._instruments.values()))
+        assert reports[-1]["in_use"] == f"process {os.getpid()}"
         bench.forget()
         assert np.array_equal(ring.forward(DRIVES), good)
         assert not ring.flags().any()
@@ -283,6 +287,15 @@ def test_watching_writes_a_line_at_each_look_until_nobody_reads_them(plain: Plai
         watching.stdout.close()
         assert watching.wait(20) == 0
         assert watching.stderr.read() == ""
+
+
+def test_both_commands_are_registered_with_a_line_of_help() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    commands = project["entry-points"]["labpgt.commands"]
+    for name, start in (("bench", "Show the instruments of a bench"), ("rf-off", "Turn RF off on a bench")):
+        entry = EntryPoint(name, commands[name], "labpgt.commands")
+        assert help_line(entry).startswith(start)
+        assert loaded(entry).name == name
 
 
 def test_ctrl_c_ends_watching(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -255,13 +256,19 @@ def test_the_panic_button_turns_rf_off_under_a_run_which_finds_out(
         assert bench.rf_on, "the end of standard input leaves RF as it is"
 
 
-def test_a_file_that_describes_no_bench_is_told_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_describes_no_bench_is_told_in_json(tmp_path: Path) -> None:
     path = tmp_path / "bench.toml"
     path.write_text('[source]\nmodel = "N5182B"\n')
-    with pytest.raises(typer.Exit) as ended:
-        rf_off(path, serve=True)
-    assert ended.value.exit_code == 2
-    words = json.loads(capsys.readouterr().out)
+    program = "import typer; from instruments.rf_off import rf_off; typer.run(rf_off)"
+    served = subprocess.run(
+        [sys.executable, "-c", program, str(path), "--serve"],
+        input="",
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert served.returncode == 2
+    words = json.loads(served.stdout)
     assert words["exit_code"] == 2
     assert "source.address" in words["error"]
     with pytest.raises(InputError, match=r"source\.address"):
