@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -115,11 +116,11 @@ class Job(QObject):
         return None if self.process is None else int(self.process.pid)
 
     def pause(self) -> None:
-        """Ask a run to pause, the device made safe; `LabpgtError` when it cannot be asked."""
+        """Ask a run to pause, the device made safe; if it cannot be asked, that is `said` as an error."""
         self._ask(Request.PAUSE)
 
     def go_on(self) -> None:
-        """Ask a paused run to go on; `LabpgtError` when it cannot be asked."""
+        """Ask a paused run to go on; if it cannot be asked, that is `said` as an error."""
         self._ask(Request.CONTINUE)
 
     def stop(self) -> None:
@@ -130,13 +131,10 @@ class Job(QObject):
         self._become(JobState.STOPPING)
         if os.name == "posix":
             self._signal(signal.SIGINT)
-        elif self.session is not None:
-            with suppress(LabpgtError):
-                self._ask(Request.STOP)
-                return
-            self._signal(signal.SIGTERM)
+        elif self.session is not None and self._stops == 1:
+            self._ask(Request.STOP)  # no signal that a process here could take in order
         else:
-            self._signal(signal.SIGTERM)
+            self.kill()
 
     def kill(self) -> None:
         """End its process whatever it does. A guard turns RF off; the session stays whole and can be resumed."""
@@ -145,9 +143,18 @@ class Job(QObject):
                 self.process.kill()
 
     def _ask(self, request: Request) -> None:
+        def put() -> None:
+            assert self.session is not None
+            try:
+                ask(self.session, request, "the window")
+            except LabpgtError as error:
+                self.said.emit("error", str(error))
+
         if self.session is None:
-            raise LabpgtError(f"{self.title}: only a run can pause")
-        ask(self.session, request, "the window")
+            self.said.emit("error", f"only a run can {request}, and this is none")
+        else:
+            # Not here: a folder on the network may take its time.
+            threading.Thread(target=put, name="request", daemon=True).start()
 
     def _signal(self, number: int) -> None:
         if self.process is not None:

@@ -6,7 +6,6 @@ from PyQt6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QSizePoli
 from gui.jobs import Job, JobState
 from gui.lab import Lab
 from gui.rf import Rf
-from labpgt.errors import LabpgtError
 
 _RF_WORDS = {
     Rf.NO_BENCH: ("○", "RF: no bench", "muted", "No bench is chosen: there is no RF that this window knows of"),
@@ -108,16 +107,10 @@ class TopBar(QFrame):
         self.bar.setFormat(f"{share:.0%}" if job.progress.total or over else "…")
 
     def _pause(self) -> None:
-        job = self._job
-        if job is None:
-            return
-        try:
-            if job.state is JobState.PAUSED:
-                job.go_on()
-            else:
-                job.pause()
-        except LabpgtError as error:
-            self._lab.notice("error", str(error))
+        if self._job is not None and self._job.state is JobState.PAUSED:
+            self._job.go_on()
+        elif self._job is not None:
+            self._job.pause()
 
     def _stop(self) -> None:
         if self._job is not None:
