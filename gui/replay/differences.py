@@ -40,6 +40,11 @@ class Line(NamedTuple):
         return len(set(self.values)) > 1
 
 
+def _settings_of(run: Run) -> tuple[Any, ...]:
+    """What of a run is shown here; its curves grow while this stays."""
+    return run.name, run.configuration, run.settings
+
+
 def compare(runs: Sequence[Run]) -> list[Line]:
     """Return every key of the runs' configurations and of their devices' settings, section by section."""
     lines = []
@@ -115,7 +120,7 @@ class SettingsTab(QWidget):
 
     def show_runs(self, runs: Sequence[Run]) -> None:
         """Compare these runs, or show the settings of the only one."""
-        if list(runs) != self._runs:
+        if [_settings_of(run) for run in runs] != [_settings_of(run) for run in self._runs]:
             self._runs = list(runs)
             self._fill()
 
