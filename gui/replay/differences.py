@@ -76,6 +76,10 @@ def _text(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
+def _differing(count: int) -> str:
+    return f"{count} setting{' differs' if count == 1 else 's differ'} (≠)" if count else "nothing differs"
+
+
 class SettingsTab(QWidget):
     """A table with a column for each run: of several only what differs, unless all is asked for."""
 
@@ -176,4 +180,4 @@ class SettingsTab(QWidget):
         if len(self._runs) == 1:
             return f"Everything that {self._runs[0].name} was set to"
         count = sum(line.differs for line in lines)
-        return f"{len(self._runs)} runs: {f'{count} settings differ (≠)' if count else 'nothing differs'}"
+        return f"{len(self._runs)} runs: {_differing(count)}"

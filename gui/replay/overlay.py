@@ -14,6 +14,8 @@ MOST = 8
 _QUANTITIES = {"loss": "Loss", "accuracy": "Accuracy"}
 _AXES = {"shots": "training shots", "epochs": "epochs", "time": "time"}
 _UNITS = ((2 * 86400, 3600, "h"), (2 * 3600, 60, "min"), (0, 1, "s"))
+_LINES = (Shape.LINE, Shape.DASHES, Shape.DOTS)
+_MARKS = (Shape.CIRCLES, Shape.TRIANGLES, Shape.SQUARES)
 _NOTHING = "Tick runs in the table to lay their learning curves over each other"
 
 
@@ -76,12 +78,13 @@ class OverlayTab(QWidget):
                 drawn = self.plot.curve(label, number, shape, width=1.5)
                 drawn.set(_along(curve, self.axis.currentData()) / scale, curve.values)
 
+        line, mark = _LINES[number % len(_LINES)], _MARKS[number % len(_MARKS)]
         if self.quantity.currentData() == "loss":
-            add(name, run.updates, Shape.LINE)
-            add(f"{name}, test", run.epochs["test_loss"], Shape.CIRCLES)
+            add(name, run.updates, line)
+            add(f"{name}, test", run.epochs["test_loss"], mark)
         else:
-            add(name, run.epochs["test_accuracy"], Shape.CIRCLES)
-            add(f"{name}, training", run.epochs["train_accuracy"], Shape.TRIANGLES)
+            add(f"{name}, training", run.epochs["train_accuracy"], line)
+            add(f"{name}, test", run.epochs["test_accuracy"], mark)
         baseline = run.results.get(
             "readout_only_loss" if self.quantity.currentData() == "loss" else "readout_only_test_accuracy"
         )
@@ -94,7 +97,9 @@ class OverlayTab(QWidget):
             if np.isclose(line.y, value, rtol=1e-6):
                 return
         several = len(self._runs) > 1
-        self.plot.line(f"readout alone ({name})" if several else "readout alone", value)
+        # The names of lines that lie close together do not.
+        position = 0.14 + 0.24 * (len(self.plot.lines) % 4)
+        self.plot.line(f"readout alone ({name})" if several else "readout alone", value, position=position)
 
     def _nothing(self) -> str:
         if not self._runs:
@@ -104,10 +109,8 @@ class OverlayTab(QWidget):
     def _note(self) -> str:
         if not self._runs:
             return ""
-        if self.quantity.currentData() == "loss":
-            text = "line: mean of the updates' shots; ● test part after each epoch"
-        else:
-            text = "● test part, ▲ training part, after each epoch"
+        line = "mean of each update's shots" if self.quantity.currentData() == "loss" else "training part"
+        text = f"lines: {line}; marks: test part after each epoch"
         left_out = len(self._runs) - MOST
         return f"{text}; the first {MOST} of {len(self._runs)} runs" if left_out > 0 else text
 

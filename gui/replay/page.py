@@ -1,5 +1,6 @@
 """The page of recorded runs: a table of sessions at the left, the open one and the ticked ones at the right."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from PyQt6.QtCore import QByteArray, Qt, QTimer
@@ -75,7 +76,7 @@ class ReplayPage(QWidget):
         lab.theme.changed.connect(self._paint)
         self._tell()
 
-    def _shower(self, tab: int):
+    def _shower(self, tab: int) -> Callable[[], None]:
         return lambda: self.tabs.setCurrentIndex(tab)
 
     def _lay_out(self) -> None:
@@ -88,8 +89,9 @@ class ReplayPage(QWidget):
         self._splitter = QSplitter(Qt.Orientation.Horizontal, objectName="replay.splitter")
         self._splitter.addWidget(self.browser)
         self._splitter.addWidget(right)
-        self._splitter.setStretchFactor(0, 2)
-        self._splitter.setStretchFactor(1, 5)
+        letter = self.fontMetrics().averageCharWidth()
+        self._splitter.setSizes([48 * letter, 150 * letter])
+        self._splitter.setStretchFactor(1, 1)
         self._splitter.setChildrenCollapsible(False)
         kept = self._lab.state.settings.value("replay/splitter")
         if isinstance(kept, QByteArray):
