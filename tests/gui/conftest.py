@@ -24,4 +24,6 @@ def lab(qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     yield lab
     for job in lab.jobs.going:
         job.kill()
+        if job.process is not None:
+            job.process.wait(10)
     lab.close()
