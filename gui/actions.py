@@ -65,10 +65,6 @@ class Actions:
         self._owners[name] = owner
         return action
 
-    def owner(self, name: str) -> QWidget:
-        """Return the widget in which an action's shortcut works."""
-        return self._owners[name]
-
     def clashes(self) -> list[tuple[str, str]]:
         """Return the names of actions that have the same shortcut in the same place."""
         found = []

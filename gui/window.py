@@ -83,12 +83,6 @@ class MainWindow(QMainWindow):
         """Show a page by its name."""
         self.pages.setCurrentRow(_PAGES.index(name))
 
-    def reveal(self, widget: QWidget) -> None:
-        """Show the page, and the tab, that a widget is on."""
-        if self.stack.isAncestorOf(widget):
-            page = next(p for p in map(self.stack.widget, range(self.stack.count())) if p and p.isAncestorOf(widget))
-            self.stack.setCurrentWidget(page)
-
     def show_live(self, path: Path) -> None:
         """Show a session on the page of live plots."""
         self.live.show_session(path)

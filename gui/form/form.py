@@ -35,6 +35,7 @@ class ConfigForm(QScrollArea):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._theme = lab.theme
         self._current: Row | None = None
+        self._loading = False
         self._device = ""
         self._described = False
         """Whether the device's rows are those of `_device`."""
@@ -128,6 +129,7 @@ class ConfigForm(QScrollArea):
         name = str(settings.pop("name", Config().device.name))
         # Rows that are there need not be made again.
         there = self._described and name == self._device and self.row(f"device.{_OTHER}") is None
+        self._loading = True
         for section, group in self._groups.items():
             for row in list(group):
                 if row.held().given:
@@ -138,6 +140,7 @@ class ConfigForm(QScrollArea):
             for key, value in given.items() if isinstance(given, dict) else ():
                 if section != "device" or key == "name" or there:
                     self._give(group, key, value)
+        self._loading = False
         if not there:
             self._kept[name] = settings
             self._described = False
@@ -242,7 +245,7 @@ class ConfigForm(QScrollArea):
 
     def _follow_device(self) -> None:
         name = self._name()
-        if name == self._device:
+        if self._loading or name == self._device:
             return
         group = self._groups["device"]
         if self._described:

@@ -28,6 +28,7 @@ class Group(QWidget):
         self._heading = QToolButton(self)
         self._heading.setDefaultAction(heading)
         self._heading.setObjectName(f"heading:{section}")
+        self._heading.setAccessibleName(heading.text())
         self._heading.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
         self._heading.setAutoRaise(True)
         font = self._heading.font()

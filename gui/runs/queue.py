@@ -267,6 +267,8 @@ class RunQueue(QAbstractListModel):
 
     def _adopt(self, job: Job) -> None:
         """Follow a run: one of this queue's, or one that somebody else in the window has started or found again."""
+        if job.argv and job.argv[0] in MEASUREMENTS:
+            job.ended.connect(lambda: self._soon.start())
         if not job.argv or job.argv[0] not in RUNS or job.session is None:
             return
         same = (e for e in self._entries if e.session == job.session and e.standing is not Standing.WAITING)

@@ -8,11 +8,13 @@
 - `devices`: registered names
 - `device` (`name`): schema, defaults and units of its settings
 - `presets`: configurations to start from
-- `check` (`config`): what is wrong with it, by key; else the whole of it as TOML
+- `check` (`config`): what is wrong with it, by key; else the whole of it as TOML, and where its session would go. Until
+  torch is loaded only values are checked (`"complete": false`), then all that a run is refused for when it begins.
 - `estimate` (`config`): the shots and the time that a run takes
 
-A request that cannot be answered gets `{"id": ..., "ok": false, "error": text}`. Unasked it says how far it is with
-loading torch: `{"state": text}`, at last `{"state": "ready", "seconds": s}`. Only `estimate` waits for that. It leaves
-when standard input ends. It never opens an instrument, and imports no code that a configuration names but registered
+A request that cannot be answered gets `{"id": ..., "ok": false, "error": text}`. Of several estimates
+that wait, the newest is made. Unasked it says how far it is with loading torch: `{"state": text}`, at last `{"state":
+"ready", "seconds": s}` or `{"state": "failed", "error": text}`. Only `estimate` waits for that. It leaves when standard
+input ends. It never opens an instrument, and imports no code that a configuration names but registered
 devices: a configuration may come from anybody.
 """

@@ -1,6 +1,6 @@
 """What a form needs to know: devices and their settings, what is wrong with a configuration, where to start from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +54,45 @@ def _units(model: type[BaseModel]) -> dict[str, str]:
     return {key: unit for key in model.model_fields if (unit := unit_of(key))}
 
 
-def check(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is wrong with a configuration by `section.key`; when nothing is, the whole of it, and its session."""
-    problems = problems_of(config)
+Refusals = Callable[[Config], dict[str, str]]
+"""What a run of a good configuration would be refused for when it begins, by `section.key`."""
+
+
+def check(config: Mapping[str, Any], refusals: Refusals | None) -> dict[str, Any]:
+    """Return what is wrong with a configuration by `section.key`; when nothing is, the whole of it, and its session.
+
+    Without `refusals`, which takes torch, only the values are checked: the answer says so in `complete`.
+    """
+    problems = _problems(config)
+    if not problems:
+        whole = _whole(config)
+        problems = refusals(whole) if refusals else {}
+    found = {"problems": problems, "toml": None, "path": None, "complete": refusals is not None}
     if problems:
-        return {"problems": problems, "toml": None, "path": None}
-    whole = whole_config(Config.model_validate(config))
+        return found
     descriptions = setting_descriptions(whole.device.name) if whole.device.name in registered() else {}
-    return {"problems": {}, "toml": to_toml(whole, descriptions), "path": str(default_path(whole))}
+    return {**found, "toml": to_toml(whole, descriptions), "path": str(default_path(whole))}
 
 
-def problems_of(config: Mapping[str, Any]) -> dict[str, str]:
+def checked(config: Mapping[str, Any]) -> Config:
+    """Return the whole configuration. Raises `InputError` when there is something wrong with its values."""
+    if problems := _problems(config):
+        raise InputError(as_lines(problems))
+    return _whole(config)
+
+
+def as_lines(problems: Mapping[str, str]) -> str:
+    """Return problems by key as one text."""
+    return "\n".join(f"{key}: {sentence}" for key, sentence in problems.items())
+
+
+def _whole(config: Mapping[str, Any]) -> Config:
+    """Return a good configuration, with every setting of its device when that is registered."""
+    found = Config.model_validate(config)
+    return with_device_defaults(found) if found.device.name in registered() else found
+
+
+def _problems(config: Mapping[str, Any]) -> dict[str, str]:
     """Return what is wrong with a configuration and with the settings of its device, by `section.key`."""
     return {**config_problems(config), **_device_problems(config.get("device", {}))}
 
@@ -83,11 +111,6 @@ def _device_problems(section: Any) -> dict[str, str]:
         return {"device.name": str(error).partition(": ")[2]}
     except LabpgtError as error:
         return {"device.name": str(error)}
-
-
-def whole_config(config: Config) -> Config:
-    """Return a good configuration with every setting of its device, when that is registered."""
-    return with_device_defaults(config) if config.device.name in registered() else config
 
 
 def presets() -> list[dict[str, str]]:

@@ -25,5 +25,5 @@ def lab(qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for job in lab.jobs.going:
         job.kill()
         if job.process is not None:
-            job.process.wait()
+            job.process.wait(10)
     lab.close()
