@@ -79,6 +79,11 @@ class MainWindow(QMainWindow):
         self._may_close = False
         self._restore()
 
+    def leave(self) -> None:
+        """Close at once, without asking: runs go on."""
+        self._may_close = True
+        self.close()
+
     def go(self, name: str) -> None:
         """Show a page by its name."""
         self.pages.setCurrentRow(_PAGES.index(name))

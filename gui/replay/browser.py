@@ -272,6 +272,7 @@ class Browser(QWidget):
         table.setShowGrid(False)
         table.setTabKeyNavigation(False)
         table.setWordWrap(False)
+        table.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names begin with the date, and end with what they are
         rows, header = table.verticalHeader(), table.horizontalHeader()
         assert rows is not None
         assert header is not None

@@ -39,8 +39,7 @@ def window(lab: Lab, qtbot: QtBot) -> Iterator[MainWindow]:
     qtbot.waitExposed(window)
     window.activateWindow()
     yield window
-    window._may_close = True
-    window.close()
+    window.leave()
 
 
 def reveal(widget: QWidget) -> None:
@@ -143,8 +142,7 @@ def test_it_comes_up_again_as_it_was(window: MainWindow, lab: Lab, qapp: QApplic
     window.go("Log")
     lab.actions["view.dark"].trigger()
     window.resize(960, 640)
-    window._may_close = True
-    window.close()
+    window.leave()
     again = Lab(State(lab.state.folder), Theme(qapp, Mode(str(lab.state.settings.value("colours")))), standby=False)
     other = MainWindow(again)
     try:
@@ -152,8 +150,7 @@ def test_it_comes_up_again_as_it_was(window: MainWindow, lab: Lab, qapp: QApplic
         assert other.stack.currentWidget() is other.log
         assert again.theme.dark
     finally:
-        other._may_close = True
-        other.close()
+        other.leave()
 
 
 def test_closing_asks_and_ends_a_run_safely(
