@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ from labpgt.events import (
 )
 from labpgt.session import Session
 from labpgt.session.checked import NotReady, reported
+
+T = TypeVar("T")
 
 SELDOM_S = 0.5
 """Between two looks at what changes rarely: status, warnings, results."""
@@ -68,15 +71,17 @@ def follow(
 
     Raises `InputError` when the file is not a session, `StorageFault` when it stays unreadable for `PATIENCE_S`.
     """
-    door = _Door(Path(path), interval_s, stop, tell, wait)
-    news = _News(shots, steps, epochs)
+    door = Door(Path(path), interval_s, stop, tell, wait)
+    news = Untold(shots, steps, epochs)
     while (session := door.opened()) is not None:
         with session:
             if started := news.begin(session):
                 yield started
             elif door.changed:
                 tell("the run was resumed and goes on")
-            last = yield from _until_the_end(session, door, news)
+            last = yield from until_the_end(
+                session, door, lambda whole, seldom, last: news.look(whole, seldom, last is not None)
+            )
         # The file is closed by now: some systems do not replace an open one.
         if last is None:
             continue
@@ -90,8 +95,13 @@ def follow(
 _ENDED = {Status.CRASHED: "crashed", Status.ABORTED: "was aborted", Status.FAILED: "failed"}
 
 
-def _until_the_end(session: Session, door: "_Door", news: "_News") -> Generator[Event, None, RunStopped | None]:
-    """Yield what comes; return how the run ended, or None when the file has to be opened again or following ends."""
+def until_the_end(
+    session: Session, door: "Door", look: Callable[[Session, bool, RunStopped | None], list[T]]
+) -> Generator[T, None, RunStopped | None]:
+    """Yield what each look finds; return how the run ended, None when the file has to be opened again or following ends.
+
+    `look` gets the session, refreshed, whether it is time for what changes rarely, and how the run ended if it has.
+    """
     looked = -np.inf
     suspected = False
     while True:
@@ -102,15 +112,15 @@ def _until_the_end(session: Session, door: "_Door", news: "_News") -> Generator[
             session.refresh()
             # A run that is just ending, or being taken up again, can look like a crashed one for a moment.
             over = status is not Status.RUNNING and (status is not Status.CRASHED or suspected)
-            last = _stopped(session, status) if over else None
-            events = news.look(session, seldom, over)
+            last = ending(session, status) if over else None
+            found = look(session, seldom, last)
         except StorageFault:
             if not door.bears_it():
                 raise
             door.pause()
             return None
         door.failing_since = None
-        yield from events
+        yield from found
         if last is not None:
             return last
         if seldom:
@@ -119,7 +129,7 @@ def _until_the_end(session: Session, door: "_Door", news: "_News") -> Generator[
             return None
 
 
-class _Door:
+class Door:
     """Where the file is: waits until there is a session, and notices when another file has taken its place."""
 
     def __init__(
@@ -223,7 +233,7 @@ class _Door:
         return found.st_dev, found.st_ino
 
 
-class _News:
+class Untold:
     """What has not been told of a run; it stays so when the run goes on in another file."""
 
     def __init__(self, shots: int, steps: int, epochs: int) -> None:
@@ -321,7 +331,8 @@ def _alike(rows: NDArray[np.void]) -> list[NDArray[np.void]]:
     return np.split(rows, np.flatnonzero(change) + 1)
 
 
-def _stopped(session: Session, status: Status) -> RunStopped:
+def ending(session: Session, status: Status) -> RunStopped:
+    """Return how a run has ended, as its last event says it."""
     end = session.end_time
     with reported(session.path, StorageFault, "asking for the time of the last write"):
         written = session.path.stat().st_mtime

@@ -13,10 +13,10 @@ from labpgt.device import Reservoir
 from labpgt.errors import DeviceFault, InputError
 from labpgt.estimators import ESTIMATORS, Batch, Estimator, PairEstimator, StepReport
 from labpgt.estimators.jacobian_twin import JacobianTwin
-from labpgt.estimators.pgt import draw_perturbation
 from labpgt.events import Purpose
 from labpgt.losses import Loss
 from labpgt.network import Network, build_network
+from labpgt.perturbations import draw_perturbation
 from labpgt.rng import Draw, generator
 from labpgt.shots import ShotTaker
 from simulators.echo_state import EchoStateRing

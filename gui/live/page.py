@@ -1,0 +1,255 @@
+"""The page of live plots."""
+
+from pathlib import Path
+
+import numpy as np
+from PyQt6.QtWidgets import QFileDialog, QGridLayout, QLabel, QVBoxLayout, QWidget
+
+from gui.following import Follower
+from gui.lab import Lab
+from gui.live.controls import Controls
+from gui.live.detail import Detail
+from gui.live.headline import Headline
+from gui.live.panels import PANELS, How, Panel
+from gui.live.run import Against, Run
+from gui.plots import Plot
+from gui.plots.words import number, quantity
+from gui.series import Series
+from labpgt.events import Status
+from labpgt.follow_rows import News
+
+_COLUMNS = {1: 1, 2: 2, 3: 2, 4: 2, 5: 3, 6: 3, 7: 4, 8: 4}
+"""Of the grid, for so many plots."""
+_COARSE = 400
+"""Fewer bins than these in view are worth a closer look."""
+
+
+class LivePage(QWidget):
+    """Follows one session, the window's own run or any other, and draws it. It never touches the run."""
+
+    def __init__(self, lab: Lab) -> None:
+        super().__init__()
+        self.lab = lab
+        self.setObjectName("page:live")
+        self.setAccessibleName("Live")
+        self.run = Run()
+        self.how = How()
+        self.path: Path | None = None
+        self.follower: Follower | None = None
+        self.drawn = 0
+        """How often the plots were drawn."""
+        self._detail = Detail()
+        self._detail.found.connect(self._closer)
+        self._detail_rows = 0, 0
+        self.panels: list[Panel] = [kind(lab) for kind in PANELS]
+        self.alone: Panel | None = None
+        """The one plot that is shown large."""
+        self.headline = Headline(lab)
+        self.banner = QLabel()
+        self.banner.setObjectName("live.banner")
+        self.banner.setWordWrap(True)
+        self.banner.hide()
+        self.empty = QLabel("No run is watched. Start one on the page of runs, or open a session here")
+        self.empty.setObjectName("live.empty")
+        self.grid = QGridLayout()
+        self.grid.setSpacing(self.fontMetrics().height() // 3)
+        self.controls = Controls(lab, self)
+        layout = QVBoxLayout(self)
+        gap = self.fontMetrics().height() // 2
+        layout.setContentsMargins(gap, gap, gap, gap)
+        layout.setSpacing(gap // 2)
+        for widget in (self.headline, self.banner, self.controls):
+            layout.addWidget(widget)
+        layout.addLayout(self.grid, 1)
+        for panel in self.panels:
+            panel.plot.setParent(self)
+            panel.plot.hide()
+            panel.plot.zoomed.connect(lambda panel=panel: self._zoomed(panel))
+        self.controls.restore()
+        lab.theme.changed.connect(self._paint)
+        self._paint()
+
+    def activate(self) -> None:
+        """The page is shown: draw what has come meanwhile."""
+        self.draw()
+
+    def show_session(self, path: Path) -> None:
+        """Follow this session from now on, from its beginning."""
+        self.close_session()
+        self.path = Path(path)
+        self.follower = Follower(self.path)
+        self.follower.news.connect(self._take)
+        self.follower.drained.connect(self._drained)
+        self.follower.said.connect(lambda text: self.tell("info", text))
+        self.follower.failed.connect(lambda text: self.tell("error", text))
+        self.follower.noise_known.connect(self._know_noise)
+        self.headline.state.setText(f"opening {self.path.name}")
+        self.headline.figures.setText("")
+        self.tell("", "")
+        self.follower.begin()
+
+    def close_session(self) -> None:
+        """Follow nothing any more; the plots are empty."""
+        self._detail.close()
+        if self.follower is not None:
+            self.follower.close()
+            self.follower.deleteLater()
+        self.follower = self.path = None
+        self.run = Run()
+        self.how.detail = None
+        self.headline.reset()
+        for panel in self.panels:
+            panel.plot.say("")
+            panel.plot.fit()
+        self.draw()
+
+    def tell(self, level: str, text: str) -> None:
+        """Show a text above the plots; an empty one takes it away."""
+        self.banner.setText(f"{'✖ ' if level == 'error' else ''}{text}")
+        self.banner.setVisible(bool(text))
+        self.banner.setProperty("level", level)
+        self._paint()
+
+    @property
+    def shown(self) -> list[Panel]:
+        """The panels in view."""
+        return [panel for panel in self.panels if not panel.plot.isHidden()]
+
+    def arrange(self, chosen: list[Panel], alone: Panel | None = None) -> None:
+        """Show these plots in a grid, or one of them alone."""
+        self.alone = alone
+        visible = chosen if alone is None else [alone]
+        while self.grid.count():
+            self.grid.takeAt(0)
+        columns = _COLUMNS.get(len(visible), 1)
+        for i in range(max(self.grid.rowCount(), self.grid.columnCount(), 4)):
+            self.grid.setRowStretch(i, 1 if i < -(-len(visible) // columns) else 0)
+            self.grid.setColumnStretch(i, 1 if i < columns else 0)
+        for panel in self.panels:
+            panel.plot.setVisible(panel in visible)
+        for i, panel in enumerate(visible):
+            self.grid.addWidget(panel.plot, i // columns, i % columns)
+            panel.plot.refit()
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw the plots in view as the run is now."""
+        run, how = self.run, self.how
+        bounds = self._x_bounds()
+        growing = run.status is Status.RUNNING
+        label, unit = self._x_words()
+        for panel in self.shown:
+            plot = panel.plot
+            if panel.along_run:
+                plot.growing, plot.x_bounds, plot.x_unit = growing, bounds, unit
+                plot.describe = self._describe
+                plot.label_axes(x_label=label)
+            panel.draw(run, how)
+        if self.path is not None:
+            self.headline.draw(run, self.path.name)
+        self.drawn += 1
+
+    def fit_all(self) -> None:
+        """Let every plot show everything, and go along."""
+        self.how.detail = None
+        self.draw()
+        for panel in self.panels:
+            panel.plot.fit()
+
+    def ask_for_session(self) -> None:
+        """Ask which session to watch; the window goes on meanwhile."""
+        dialog = QFileDialog(self, "Watch a session", str(self.lab.sessions), "Sessions (*.h5)")
+        dialog.setObjectName("live.choose")
+        dialog.fileSelected.connect(lambda chosen: self.show_session(Path(chosen)))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def change_axis(self) -> None:
+        """The x axis is another one: what was zoomed in on is elsewhere now."""
+        self.how.detail = None
+        for panel in self.panels:
+            if panel.along_run:
+                panel.plot.cursors.clear()
+        self.fit_all()
+
+    def _x_words(self) -> tuple[str, str]:
+        unit = self.run.time_unit()[1]
+        match self.how.against:
+            case Against.SHOTS:
+                return "training shots", "training shots"
+            case Against.EPOCHS:
+                return "epochs", "epochs"
+            case Against.TIME:
+                return f"time since the start ({unit})", unit
+
+    def _describe(self, x: float) -> str:
+        if self.how.against is Against.EPOCHS:
+            return f"at epoch {number(x)}"
+        return f"at {quantity(round(x) if self.how.against is Against.SHOTS else x, self._x_words()[1], 7)}"
+
+    def _x_bounds(self) -> tuple[float, float] | None:
+        """Return what part of the run the x axes show while they go along."""
+        run = self.run
+        if run.started is None:
+            return None
+        newest = run.newest(self.how.against)
+        if not np.isfinite(newest) or newest <= 0:
+            return None
+        return (0.9 * newest if self.how.newest else 0.0), newest
+
+    def _take(self, news: News) -> None:
+        before = self.run.started
+        self.run.take(news)
+        if self.run.started is not before:
+            self.tell("", "")
+            self.headline.reset()
+            for panel in self.panels:
+                panel.plot.fit()
+
+    def _drained(self) -> None:
+        if self.isVisible() and not self.controls.held:
+            self.draw()
+
+    def _know_noise(self, noise: float) -> None:
+        self.run.noise = noise
+
+    def _zoomed(self, panel: Panel) -> None:
+        """Let the plots of the run show the same part of it, and look closely where little is in view."""
+        if not panel.along_run:
+            return
+        low, high = panel.plot.x_range()
+        for other in self.panels:
+            if other.along_run and other is not panel:
+                other.plot.set_x_range(low, high)
+        steps = self.run.picture.steps
+        x = self.run.step_places(steps, self.how.against)
+        first, last = (int(i) for i in np.searchsorted(x, (low, high)))
+        if self.path is None or steps.per == 1 or self.run.sampled or last - first > _COARSE or last <= first:
+            self._look_no_closer()
+            return
+        # Some more at both ends, so that the view can be moved a little without reading again.
+        wanted = max(0, first - (last - first)) * steps.per, min(self.run.n_steps, (2 * last - first) * steps.per)
+        rows = self._detail_rows
+        if self.how.detail is None or not (rows[0] <= first * steps.per and last * steps.per <= rows[1]):
+            self._look_no_closer()
+            self._detail.ask(self.path, *wanted)
+
+    def _look_no_closer(self) -> None:
+        if self.how.detail is not None:
+            self.how.detail = None
+            self.draw()
+
+    def _closer(self, first: int, last: int, series: object) -> None:
+        assert isinstance(series, Series)
+        self._detail_rows, self.how.detail = (first, last), series
+        self.draw()
+
+    def _paint(self) -> None:
+        role = {"error": "error", "warning": "warn"}.get(str(self.banner.property("level")), "muted")
+        self.banner.setStyleSheet(f"color: {self.lab.theme.colours[role]};")
+        self.draw()
+
+    def plot_in_hand(self) -> Plot | None:
+        """Return the plot that the plots' actions work on, if it is one of this page."""
+        current = self.panels[0].plot.commands.current
+        return current if any(panel.plot is current for panel in self.panels) else None
