@@ -59,7 +59,7 @@ class RunsPage(QWidget):
         self._make_actions()
         self._lay_out()
         self._restore()
-        self.checker = Checker(self.form, lab.desk)
+        self.checker = Checker(self.form, lab.desk, lambda: lab.sessions)
         self.checker.checked.connect(self._checked)
         self.checker.estimated.connect(self._estimated)
         self.form.changed.connect(self._form_changed)
@@ -147,6 +147,9 @@ class RunsPage(QWidget):
         for label, name in ((self.told, "form-told"), (self.estimate, "form-estimate")):
             label.setObjectName(name)
             label.setWordWrap(True)
+        # Room for all of it, so that the form above does not jump.
+        self.estimate.setMinimumHeight(3 * self.estimate.fontMetrics().lineSpacing())
+        self.estimate.setAlignment(Qt.AlignmentFlag.AlignTop)
         top = QHBoxLayout()
         top.addWidget(self.presets)
         top.addWidget(self.search, 1)

@@ -32,7 +32,7 @@ class Shown:
         self.form = ConfigForm(lab)
         qtbot.addWidget(self.form)
         self.form.load({"device": {"name": "echo-state-ring"}})
-        self.checker = Checker(self.form, lab.desk)
+        self.checker = Checker(self.form, lab.desk, lambda: lab.sessions)
         self._qtbot = qtbot
         self.form.resize(800, 600)
         self.form.show()
