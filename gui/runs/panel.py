@@ -18,7 +18,6 @@ from gui.lab import Lab
 from gui.runs.delegate import EntryDelegate
 from gui.runs.entry import Entry, Standing
 from gui.runs.queue import RunQueue
-from labpgt.errors import LabpgtError
 
 MOST_AT_ONCE = 16
 
@@ -214,13 +213,10 @@ class QueuePanel(QWidget):
         entry = self.in_hand
         if entry is None or entry.job is None:
             return
-        try:
-            if entry.standing is Standing.PAUSED:
-                entry.job.go_on()
-            else:
-                entry.job.pause()
-        except LabpgtError as error:
-            self._lab.notice("error", str(error))
+        if entry.standing is Standing.PAUSED:
+            entry.job.go_on()
+        else:
+            entry.job.pause()
 
     def _stop_it(self) -> None:
         entry = self.in_hand

@@ -14,7 +14,6 @@ from gui.form import checking
 from gui.lab import Lab
 from gui.runs.entry import Entry, Standing
 from gui.runs.page import RunsPage
-from labpgt.errors import InputError
 from tests.gui.desks import DeskInPlace
 from tests.gui.runs.conftest import Scripted
 
@@ -259,15 +258,6 @@ def test_the_run_in_hand_is_paused_goes_on_and_is_stopped(
     assert lab.actions["queue.pause"].text() == "Go on"
     press("queue.pause")
     assert asked == ["pause", "go on"]
-
-    def cannot() -> None:
-        raise InputError("nobody is at it")
-
-    monkeypatch.setattr(job, "go_on", cannot)
-    with qtbot.waitSignal(
-        lab.noticed, check_params_cb=lambda level, text: (level, text) == ("error", "nobody is at it")
-    ):
-        press("queue.pause")
     press("queue.stop")
     qtbot.waitUntil(lambda: _standings(page) == ["stopped"])
     press("queue.retry")
