@@ -143,6 +143,8 @@ class ReplayPage(QWidget):
         self.work.show_session(overview)
         self._looked(session, overview)
         self._compare()
+        if self.shots.isVisible():
+            self.shots.slider.setFocus()
 
     def _refused(self, session: OpenSession, why: str) -> None:
         if session is self._opening:

@@ -313,7 +313,13 @@ class ShotsTab(QWidget):
             plot.canvas.setUpdatesEnabled(False)
         self._paint_timer.start()
         row, other = view.row, view.other
-        self.picture.show_shot(row["drive"], row["response"], None if other is None else other["response"])
+        self.picture.show_shot(
+            row["drive"],
+            row["response"],
+            None if other is None else other["response"],
+            name=f"shot {view.index:,}",
+            other_name="other half",
+        )
         half = None if view.perturbation is None else view.perturbation.half
         if half is None:
             self._half_curve.set([0.0, 0.0], [0.0])
