@@ -137,6 +137,9 @@ class ShotsTab(QWidget):
         scroll.setWidget(self.facts)
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
+        for widget in (scroll.viewport(), self.facts):
+            assert widget is not None
+            widget.setAutoFillBackground(False)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setMinimumWidth(self.fontMetrics().averageCharWidth() * 42)
         both = QSplitter(Qt.Orientation.Horizontal)
