@@ -281,7 +281,7 @@ class Browser(QWidget):
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         header.setHighlightSections(False)
         letter = table.fontMetrics().averageCharWidth()
-        for column, letters in enumerate((24, 13, 9, 11, 11, 15, 14, 16, 18)):
+        for column, letters in enumerate((24, 15, 9, 11, 11, 15, 14, 16, 18)):
             table.setColumnWidth(column, letter * letters)
         table.activated.connect(self._activated)
         return table

@@ -137,6 +137,9 @@ class ShotsTab(QWidget):
         scroll.setWidget(self.facts)
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
+        for widget in (scroll.viewport(), self.facts):
+            assert widget is not None
+            widget.setAutoFillBackground(False)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setMinimumWidth(self.fontMetrics().averageCharWidth() * 42)
         both = QSplitter(Qt.Orientation.Horizontal)
@@ -313,7 +316,13 @@ class ShotsTab(QWidget):
             plot.canvas.setUpdatesEnabled(False)
         self._paint_timer.start()
         row, other = view.row, view.other
-        self.picture.show_shot(row["drive"], row["response"], None if other is None else other["response"])
+        self.picture.show_shot(
+            row["drive"],
+            row["response"],
+            None if other is None else other["response"],
+            name=f"shot {view.index:,}",
+            other_name="other half",
+        )
         half = None if view.perturbation is None else view.perturbation.half
         if half is None:
             self._half_curve.set([0.0, 0.0], [0.0])
