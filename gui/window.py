@@ -280,6 +280,7 @@ class MainWindow(QMainWindow):
                 return True
             if choice == "cancel":
                 return False
+            self.runs.queue.hold("the window is closing")
             for job in going:
                 job.stop()
         self._looks_left = _RF_LOOKS

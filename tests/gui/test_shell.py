@@ -168,10 +168,12 @@ def test_the_log_takes_lines_from_any_thread_and_stays_bounded(log: LogPage, mon
     assert shown == [f"{n // 50}.{n % 50}" for n in range(250)][-len(shown) :]
 
 
-def test_filter_and_folder_are_at_hand(log: LogPage, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filter_and_folder_are_at_hand(log: LogPage, lab: Lab, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
-    log.show()
+    with qtbot.waitActive(log):
+        log.show()
+        log.activateWindow()
     lab.actions["log.find"].trigger()
     assert log.filter.hasFocus()
     lab.actions["log.folder"].trigger()

@@ -36,9 +36,9 @@ from tests.gui.test_jobs import SECONDS, over, start, under_way
 @pytest.fixture
 def window(lab: Lab, qtbot: QtBot) -> Iterator[MainWindow]:
     window = MainWindow(lab)
-    window.show()
-    qtbot.waitExposed(window)
-    window.activateWindow()
+    with qtbot.waitActive(window):
+        window.show()
+        window.activateWindow()
     yield window
     window.leave()
 
@@ -258,7 +258,7 @@ def test_files_are_opened_through_dialogs(
     lab.actions["file.open"].trigger()  # cancelled
     lab.actions["file.configuration"].trigger()
     assert window.stack.currentWidget() is window.runs
-    qtbot.waitUntil(lambda: window.runs.form.values()["task"].get("name") == "iris", timeout=SECONDS)
+    qtbot.waitUntil(lambda: window.runs.form.values().get("task", {}).get("name") == "iris", timeout=SECONDS)
     assert chosen == []
 
 
