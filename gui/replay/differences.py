@@ -18,6 +18,7 @@ from PyQt6.QtWidgets import (
 
 from gui.lab import Lab
 from gui.replay.curves import Run
+from gui.replay.naming import short_names
 from labpgt.units import unit_of
 
 _SECTIONS = ("task", "network", "device", "training", "session")
@@ -142,7 +143,7 @@ class SettingsTab(QWidget):
         self.note.setText(self._note(lines))
         self.tree.clear()
         self.tree.setColumnCount(2 + max(1, len(self._runs)))
-        self.tree.setHeaderLabels(["Setting", "Unit", *([run.name for run in self._runs] or ["Value"])])
+        self.tree.setHeaderLabels(["Setting", "Unit", *(short_names(self._runs) or ["Value"])])
         header = self.tree.header()
         assert header is not None
         for column, run in enumerate(self._runs, 2):

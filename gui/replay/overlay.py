@@ -8,6 +8,7 @@ from PyQt6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from gui.lab import Lab
 from gui.plots import Plot, Shape
 from gui.replay.curves import Curve, Run
+from gui.replay.naming import short_names
 
 MOST = 8
 """Runs that are drawn: as many as there are colours."""
@@ -36,8 +37,8 @@ class OverlayTab(QWidget):
         self.axis.setToolTip("What it is drawn against")
         for key, text in _AXES.items():
             self.axis.addItem(text, key)
-        self.quantity.currentIndexChanged.connect(self._draw)
-        self.axis.currentIndexChanged.connect(self._draw)
+        self.quantity.currentIndexChanged.connect(self._chose_quantity)
+        self.axis.currentIndexChanged.connect(self._chose_axis)
         self.note = QLabel(objectName="replay.overlay.note")
         self.note.setAccessibleName("What the curves are")
         self.note.setWordWrap(True)
@@ -50,12 +51,24 @@ class OverlayTab(QWidget):
         column = QVBoxLayout(self)
         column.addLayout(row)
         column.addWidget(self.plot, 1)
-        self._draw()
+        self._chose_quantity()
 
     def show_runs(self, runs: Sequence[Run]) -> None:
-        """Draw these runs."""
+        """Draw these runs. The view stays where a person has put it while the same runs go on."""
+        others = [run.path for run in runs] != [run.path for run in self._runs]
         self._runs = list(runs)
         self._draw()
+        if others:
+            self.plot.fit()
+
+    def _chose_quantity(self) -> None:
+        # Losses fall by orders of magnitude; accuracies do not.
+        self.plot.set_log(self.quantity.currentData() == "loss")
+        self._chose_axis()
+
+    def _chose_axis(self) -> None:
+        self._draw()
+        self.plot.fit()
 
     def _draw(self) -> None:
         plot, quantity, axis = self.plot, self.quantity.currentData(), self.axis.currentData()
@@ -65,12 +78,10 @@ class OverlayTab(QWidget):
         scale, unit = _time_unit(shown) if axis == "time" else (1.0, "")
         plot.label_axes(f"time / {unit}" if unit else _AXES[axis], quantity)
         plot.x_unit = unit or axis
-        names = _names(shown)
-        for number, (run, name) in enumerate(zip(shown, names, strict=True)):
+        for number, (run, name) in enumerate(zip(shown, short_names(shown), strict=True)):
             self._draw_run(run, name, number, scale)
         plot.say("" if any(len(curve.x) for curve in plot.curves) else self._nothing())
         self.note.setText(self._note())
-        plot.fit()
 
     def _draw_run(self, run: Run, name: str, number: int, scale: float) -> None:
         def add(label: str, curve: Curve, shape: Shape) -> None:
@@ -123,11 +134,3 @@ def _time_unit(runs: Sequence[Run]) -> tuple[float, str]:
     longest = max((float(run.updates.seconds.max()) for run in runs if len(run.updates.seconds)), default=0.0)
     return next((seconds, unit) for least, seconds, unit in _UNITS if longest >= least)
 
-
-def _names(runs: Sequence[Run]) -> list[str]:
-    """Return short names; runs of one name in several folders are told apart by the folder."""
-    names = [run.name for run in runs]
-    return [
-        name if names.count(name) == 1 else f"{run.path.parent.name}/{name}"
-        for name, run in zip(names, runs, strict=True)
-    ]

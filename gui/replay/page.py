@@ -99,7 +99,7 @@ class ReplayPage(QWidget):
         self._splitter.addWidget(self.browser)
         self._splitter.addWidget(right)
         letter = self.fontMetrics().averageCharWidth()
-        self._splitter.setSizes([48 * letter, 150 * letter])
+        self._splitter.setSizes([56 * letter, 142 * letter])
         self._splitter.setStretchFactor(1, 1)
         self._splitter.setChildrenCollapsible(False)
         kept = self._lab.state.settings.value("replay/splitter")
