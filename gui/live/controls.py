@@ -127,20 +127,15 @@ class Controls(QWidget):
             for number, panel in enumerate(self._page.panels, 1)
         }
         menu = QMenu(self)
+        menu.setObjectName("live.plots")
         menu.setToolTipsVisible(True)
         menu.addActions(list(actions.values()))
-        action = self._lab.actions.add(
-            self._page,
-            "live.plots",
-            "Plots",
-            "0",
-            "Choose which plots are shown",
-            lambda: self._button_of_plots.showMenu(),
-        )
-        self._button_of_plots = self._lab.actions.button(action, self)
-        self._button_of_plots.setMenu(menu)
-        self._button_of_plots.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self._row.addWidget(self._button_of_plots)
+
+        def pop_up() -> None:
+            button = self.findChild(QToolButton, "button:live.plots")
+            menu.popup(button.mapToGlobal(button.rect().bottomLeft()) if button else self.mapToGlobal(self.pos()))
+
+        self._button("plots", "Plots…", "0", "Choose which plots are shown", pop_up)
         return actions
 
     def _choose(self) -> None:

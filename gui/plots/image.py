@@ -77,7 +77,7 @@ class ImagePlot(Plot):
         low, high = self._range
         parts = [f"{self._value} {number(low, 3)} (dark) to {number(high, 3)} (light)"] if self._numbers.size else []
         x, y = self.cursors.x, self.cursors.y
-        if x is not None and y is not None and self._place.contains(x, y):
+        if x is not None and y is not None and self._numbers.size and self._place.contains(x, y):
             rows, columns = self._numbers.shape
             row = min(rows - 1, int((y - self._place.top()) / self._place.height() * rows))
             column = min(columns - 1, int((x - self._place.left()) / self._place.width() * columns))
@@ -94,4 +94,4 @@ class ImagePlot(Plot):
 
     def _fit_y(self, anew: bool) -> None:
         if self._place.height():
-            self.view.setYRange(self._place.top(), self._place.bottom(), padding=0)
+            self.view.setYRange(self._place.top(), self._place.bottom(), padding=0.025)
