@@ -5,14 +5,10 @@ from itertools import takewhile
 
 from gui.replay.curves import Run
 
-_TELLING = (("task", "name"), ("training", "estimator"), ("device", "name"))
-
 
 def short_names(runs: Sequence[Run]) -> list[str]:
     """Return a name of its own for each run: task, estimator and device where they differ, else parts of the files'."""
-    told = [tuple(str(run.configuration.get(section, {}).get(key, "")) for section, key in _TELLING) for run in runs]
-    differing = [number for number in range(len(_TELLING)) if len({what[number] for what in told}) > 1]
-    names = [", ".join(what[number] for number in differing if what[number]) for what in told]
+    names = differing([(_task(run), _of(run, "training", "estimator"), _of(run, "device", "name")) for run in runs])
     found = list(names)
     for name in set(names):
         alike = [number for number, other in enumerate(names) if other == name]
@@ -20,6 +16,26 @@ def short_names(runs: Sequence[Run]) -> list[str]:
             for number, part in zip(alike, _parts([runs[n] for n in alike]), strict=True):
                 found[number] = f"{name}, {part}" if name else part
     return found
+
+
+def baseline_names(runs: Sequence[Run]) -> list[str]:
+    """Return a name for the baseline of each run, in which the estimator has no part."""
+    names = differing([(_task(run), _of(run, "device", "name")) for run in runs])
+    return names if len(set(names)) == len(names) > 1 else short_names(runs)
+
+
+def differing(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return for each row its entries in the columns in which the rows differ."""
+    columns = [number for number, column in enumerate(zip(*rows, strict=True)) if len(set(column)) > 1]
+    return [", ".join(row[number] for number in columns if row[number]) for row in rows]
+
+
+def _task(run: Run) -> str:
+    return _of(run, "task", "name")
+
+
+def _of(run: Run, section: str, key: str) -> str:
+    return str(run.configuration.get(section, {}).get(key, ""))
 
 
 def _parts(runs: Sequence[Run]) -> list[str]:

@@ -7,8 +7,8 @@ from PyQt6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from gui.lab import Lab
 from gui.plots import Plot, Shape
-from gui.replay.curves import Curve, Run
-from gui.replay.naming import short_names
+from gui.replay.curves import POINTS, Curve, Run
+from gui.replay.naming import baseline_names, short_names
 
 MOST = 8
 """Runs that are drawn: as many as there are colours."""
@@ -43,6 +43,7 @@ class OverlayTab(QWidget):
         self.note.setAccessibleName("What the curves are")
         self.note.setWordWrap(True)
         self.plot = Plot(lab, "Learning curves", "training shots", "loss")
+        self.plot.whole_legend = True
         row = QHBoxLayout()
         row.addWidget(self.quantity)
         row.addWidget(QLabel("against"))
@@ -80,6 +81,7 @@ class OverlayTab(QWidget):
         plot.x_unit = unit or axis
         for number, (run, name) in enumerate(zip(shown, short_names(shown), strict=True)):
             self._draw_run(run, name, number, scale)
+        self._draw_baselines(shown)
         plot.say("" if any(len(curve.x) for curve in plot.curves) else self._nothing())
         self.note.setText(self._note())
 
@@ -96,21 +98,25 @@ class OverlayTab(QWidget):
         else:
             add(f"{name}, training", run.epochs["train_accuracy"], line)
             add(f"{name}, test", run.epochs["test_accuracy"], mark)
-        baseline = run.results.get(
-            "readout_only_loss" if self.quantity.currentData() == "loss" else "readout_only_test_accuracy"
-        )
-        if baseline is not None:
-            self._baseline(baseline, name)
 
-    def _baseline(self, value: float, name: str) -> None:
+    def _draw_baselines(self, runs: Sequence[Run]) -> None:
         """Draw what the readout alone reaches; runs that share it share the line."""
-        for line in self.plot.lines:
-            if np.isclose(line.y, value, rtol=1e-6):
-                return
+        key = "readout_only_loss" if self.quantity.currentData() == "loss" else "readout_only_test_accuracy"
+        own: list[Run] = []
+        for run in runs:
+            value = run.results.get(key)
+            if value is not None and not any(np.isclose(value, other.results[key], rtol=1e-6) for other in own):
+                own.append(run)
         several = len(self._runs) > 1
-        # The names of lines that lie close together do not.
-        position = 0.14 + 0.24 * (len(self.plot.lines) % 4)
-        self.plot.line(f"readout alone ({name})" if several else "readout alone", value, position=position)
+        named = sorted((run.results[key], name) for run, name in zip(own, baseline_names(own), strict=True))
+        for number, (value, name) in enumerate(named):
+            # The names of lines that lie close together do not.
+            line = self.plot.line(
+                f"readout alone ({name})" if several else "readout alone", value, position=0.82 - 0.3 * (number % 3)
+            )
+            above = 2 * number + 1 > len(named)
+            line.item.label.anchors = [(0.5, 1.0 if above else 0.0)] * 2
+            line.item.setZValue(5)  # its name is to be read over the curves
 
     def _nothing(self) -> str:
         if not self._runs:
@@ -120,7 +126,11 @@ class OverlayTab(QWidget):
     def _note(self) -> str:
         if not self._runs:
             return ""
-        line = "mean of each update's shots" if self.quantity.currentData() == "loss" else "training part"
+        line = (
+            f"updates, of long runs means in {POINTS} points"
+            if self.quantity.currentData() == "loss"
+            else "training part"
+        )
         text = f"lines: {line}; marks: test part after each epoch"
         left_out = len(self._runs) - MOST
         return f"{text}; the first {MOST} of {len(self._runs)} runs" if left_out > 0 else text
@@ -133,4 +143,3 @@ def _along(curve: Curve, axis: str) -> np.ndarray:
 def _time_unit(runs: Sequence[Run]) -> tuple[float, str]:
     longest = max((float(run.updates.seconds.max()) for run in runs if len(run.updates.seconds)), default=0.0)
     return next((seconds, unit) for least, seconds, unit in _UNITS if longest >= least)
-

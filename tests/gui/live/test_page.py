@@ -288,7 +288,7 @@ def test_pauses_warnings_and_ends_are_told_in_words(page: LivePage) -> None:
 
     assert "running" in said(started())
     assert "paused</b></span> (the supply &lt;E36312A&gt; is lost" not in said(RunWarning("warm"))
-    assert "1 warnings, the last: warm" in said(Measured({"prior_loss": 0.25}))
+    assert "▲ 1 warning: warm" in said(Measured({"prior_loss": 0.25}))
     assert "paused</b></span> (lost the <supply>".replace("<supply>", "&lt;supply>") in said(
         RunPaused(0.0, "lost the <supply>")
     )
