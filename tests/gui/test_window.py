@@ -1,6 +1,5 @@
 """The whole window: shortcuts, what is dropped on it, how it is closed and opened again."""
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -31,16 +30,6 @@ from gui.state import State
 from gui.theme import Mode, Theme
 from gui.window import MainWindow
 from tests.gui.test_jobs import SECONDS, over, start, under_way
-
-
-@pytest.fixture
-def window(lab: Lab, qtbot: QtBot) -> Iterator[MainWindow]:
-    window = MainWindow(lab)
-    with qtbot.waitActive(window):
-        window.show()
-        window.activateWindow()
-    yield window
-    window.leave()
 
 
 def reveal(widget: QWidget) -> None:
