@@ -144,8 +144,8 @@ class TopBar(QFrame):
         c = self._lab.theme.colours
         large = self.font().pointSizeF() * 1.6
         self.off.setStyleSheet(
-            f"QToolButton {{ background: {c['danger']}; color: {c['on_danger']}; font-weight: bold; font-size: {large:g}pt; "
-            f"border: 2px solid {c['danger']}; border-radius: 4px; padding: 2px 18px; }}"
+            f"QToolButton {{ background: {c['danger']}; color: {c['on_danger']}; font-weight: bold; "
+            f"font-size: {large:g}pt; border: 2px solid {c['danger']}; border-radius: 4px; padding: 2px 18px; }}"
             f"QToolButton:hover, QToolButton:focus {{ border-color: {c['text']}; }}"
         )
         self.setStyleSheet(f"#top_bar {{ background: {c['raised']}; }}")
