@@ -20,6 +20,7 @@ from PyQt6.QtWidgets import (
 
 from gui.banner import Banner
 from gui.bench import BenchPage
+from gui.focus import FocusFrames
 from gui.jobs import Job
 from gui.lab import Lab
 from gui.live import LivePage
@@ -77,6 +78,7 @@ class MainWindow(QMainWindow):
         self._closing.timeout.connect(self._close_when_over)
         self._looks_left = _RF_LOOKS
         self._may_close = False
+        self._focus = FocusFrames(lab.theme, self)
         self._restore()
 
     def leave(self) -> None:

@@ -239,7 +239,8 @@ class Line:
     def paint(self) -> None:
         """Take the colours in use."""
         theme = self._plot.lab.theme
-        self.item.setPen(pg.mkPen(theme.colours["muted"], width=1, style=self._style))
+        width = self._plot.devicePixelRatioF()
+        self.item.setPen(pg.mkPen(theme.colours["muted"], width=width, style=self._style))
         self.item.label.setColor(theme.colours["muted"])
         behind = theme.colour("base")
         behind.setAlpha(_LABEL_ALPHA)

@@ -61,8 +61,8 @@ class Plot(QWidget):
         """What the legend says besides."""
         self.describe: Callable[[float], str] = lambda x: f"at {quantity(x, self.x_unit)}"
         """What an x is, in words."""
-        self.whole_legend = False
-        """Whether the legend takes as many lines as it needs, and not two."""
+        self.legend_lines = 2
+        """How many lines the legend has, whatever stands in it; 0 for as many as it needs."""
         self.floor = 0.0
         """Part of the height that is kept free below the curves."""
         self._empty = ""
@@ -121,7 +121,7 @@ class Plot(QWidget):
         layout.addLayout(head)
         layout.addWidget(self.canvas, 1)
         self._values.setFixedHeight(2 * self.fontMetrics().lineSpacing())
-        self.setMinimumSize(14 * self.fontMetrics().height(), 9 * self.fontMetrics().height())
+        self.setMinimumSize(13 * self.fontMetrics().height(), 7 * self.fontMetrics().height())
 
     def curve(self, name: str, number: int, shape: Shape = Shape.LINE, *, width: float = 1.0) -> Curve:
         """Add a curve in the colour of this number; it is in the legend under this name."""
@@ -234,9 +234,9 @@ class Plot(QWidget):
         self._give_room()
 
     def _give_room(self) -> None:
-        """Two lines whatever stands in them, so that nothing moves when a value gets longer; more for the markers."""
-        height = 2 * self.fontMetrics().lineSpacing()
-        if self.cursors.markers or self.whole_legend:
+        """Always the same, so that nothing moves when a value gets longer; more for the markers."""
+        height = (self.legend_lines or 1) * self.fontMetrics().lineSpacing()
+        if self.cursors.markers or not self.legend_lines:
             height = max(height, self._values.heightForWidth(self._values.width()))
         if height != self._values.height():
             self._values.setFixedHeight(height)

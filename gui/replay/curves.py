@@ -15,7 +15,7 @@ from labpgt.events import EPOCH_DTYPE, Status
 from labpgt.session import Session
 
 POINTS = 200
-"""Most points of a curve of updates, each the mean of as many updates: more would hide other runs in their noise."""
+"""Most points of a curve of updates, each the mean of as many: more would hide other runs behind their noise."""
 _BLOCK = 8192
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PyQt6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PyQt6.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 
+from gui.flow import Flow
 from gui.lab import Lab
 from gui.plots import Plot, Shape
 from gui.replay.curves import POINTS, Curve, Run
@@ -41,14 +42,13 @@ class OverlayTab(QWidget):
         self.axis.currentIndexChanged.connect(self._chose_axis)
         self.note = QLabel(objectName="replay.overlay.note")
         self.note.setAccessibleName("What the curves are")
-        self.note.setWordWrap(True)
         self.plot = Plot(lab, "Learning curves", "training shots", "loss")
-        self.plot.whole_legend = True
-        row = QHBoxLayout()
+        self.plot.legend_lines = 0
+        row = Flow()
         row.addWidget(self.quantity)
         row.addWidget(QLabel("against"))
         row.addWidget(self.axis)
-        row.addWidget(self.note, 1)
+        row.addWidget(self.note)
         column = QVBoxLayout(self)
         column.addLayout(row)
         column.addWidget(self.plot, 1)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ class RunsPage(QWidget):
         self.presets.setToolTip("Configurations to start from")
         self.presets.addItem(_NO_PRESET)
         self.presets.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.presets.setMinimumContentsLength(16)
+        self.presets.setMinimumContentsLength(12)
         self.presets.activated.connect(self._take_preset)
         for label, name in ((self.told, "form-told"), (self.estimate, "form-estimate")):
             label.setObjectName(name)
@@ -183,6 +184,16 @@ class RunsPage(QWidget):
         self.splitter.splitterMoved.connect(lambda: settings.setValue("runs/splitter", self.splitter.saveState()))
         whole = QVBoxLayout(self)
         whole.addWidget(self.splitter)
+        self._order_tabs()
+
+    def _order_tabs(self) -> None:
+        """Let Tab go as one reads: from the line above the form through the form to what starts it."""
+        above = [self._buttons[name] for name in ("form.changed-only", "form.open", "form.save", "form.clear")]
+        below = [self._buttons[name] for name in ("form.problem", "run.start", "run.add", "run.sweep")]
+        last = list(self.form.groups[-1])[-1].editor
+        order = [self.presets, self.search, *above, self.form.groups[0].heading]
+        for before, after in (*pairwise(order), *pairwise([last, *below, self.panel.view])):
+            self.setTabOrder(before, after)
 
     # The form.
 
