@@ -1,6 +1,7 @@
 """Everything that can be done in the window: each with a name, a shortcut and a line that says what it does."""
 
 from collections.abc import Callable, Iterator
+from itertools import combinations
 
 from PyQt6.QtCore import QSize, Qt
 from PyQt6.QtGui import QAction, QKeySequence
@@ -8,10 +9,15 @@ from PyQt6.QtWidgets import QToolButton, QWidget
 
 
 class Actions:
-    """Makes the actions of one window. Shortcuts are unique in it, so that none ever does nothing."""
+    """Makes the actions of one window.
+
+    Pages may give the same shortcut to what is alike (Ctrl+Return: the main thing to do here). A shortcut that two
+    actions could take at the same time would do nothing: `clashes` finds them.
+    """
 
     def __init__(self) -> None:
         self._actions: dict[str, QAction] = {}
+        self._owners: dict[str, QWidget] = {}
 
     def __iter__(self) -> Iterator[QAction]:
         return iter(self._actions.values())
@@ -33,14 +39,13 @@ class Actions:
     ) -> QAction:
         """Return a new action of `owner`, under a name such as "run.start".
 
-        Its shortcut works while the owner, or something in it, has the focus or its page is shown; with `anywhere` in
-        the whole window. `do` is called without arguments, or with the new state if `checkable`. Raises `ValueError`
-        for a name or a shortcut that is taken.
+        Its shortcut works while the owner, or something in it, has the focus; with `anywhere` in the whole window. `do`
+        is called without arguments, or with the new state if `checkable`. Raises `ValueError` for a name that is taken
+        and for something that is no shortcut.
         """
         keys = QKeySequence(shortcut)
-        taken = [a.objectName() for a in self if a.shortcut() == keys]
-        if name in self._actions or taken or keys.isEmpty():
-            raise ValueError(f"action {name!r} with {shortcut!r}: the name or the shortcut is taken, or none ({taken})")
+        if name in self._actions or keys.isEmpty():
+            raise ValueError(f"action {name!r} with {shortcut!r}: the name is taken, or this is no shortcut")
         action = QAction(text, owner)
         action.setObjectName(name)
         action.setShortcut(keys)
@@ -57,7 +62,22 @@ class Actions:
             action.triggered.connect(lambda _checked: do())  # type: ignore[call-arg]
         owner.addAction(action)
         self._actions[name] = action
+        self._owners[name] = owner
         return action
+
+    def clashes(self) -> list[tuple[str, str]]:
+        """Return the names of actions that have the same shortcut in the same place."""
+        found = []
+        for one, other in combinations(self._actions, 2):
+            if self[one].shortcut() == self[other].shortcut():
+                anywhere = Qt.ShortcutContext.WindowShortcut in (
+                    self[one].shortcutContext(),
+                    self[other].shortcutContext(),
+                )
+                first, second = self._owners[one], self._owners[other]
+                if anywhere or first is second or first.isAncestorOf(second) or second.isAncestorOf(first):
+                    found.append((one, other))
+        return found
 
     def button(self, action: QAction, parent: QWidget | None = None) -> QToolButton:
         """Return a button for an action: it shows the action's text, and is on and off with it."""

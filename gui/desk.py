@@ -1,12 +1,12 @@
-"""The window's side of the desk: the process that knows devices, checks configurations, and estimates shots and time."""
+"""The window's side of the desk: the process that knows devices and checks and estimates configurations."""
 
 import json
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
-from PyQt6.QtCore import QObject, QProcess, QTimer, pyqtSignal
+from PyQt6.QtCore import QObject, QTimer, pyqtSignal
+
+from gui.json_process import JsonProcess
 
 _AGAIN_MS = 1000
 """Before a desk that died is started again."""
@@ -23,15 +23,13 @@ class Desk(QObject):
         self.state = "not started"
         self._waiting: dict[int, tuple[Callable[[Any], None], Callable[[str], None]]] = {}
         self._count = 0
-        self._rest = b""
-        self._closed = False
-        self._process = QProcess(self)
-        self._process.setProgram(sys.executable)
-        self._process.setArguments(["-P", "-m", "procedures.desk"])
-        self._process.readyReadStandardOutput.connect(self._hear)
-        # What it says on standard error is for the terminal that the window was started from.
-        self._process.setProcessChannelMode(QProcess.ProcessChannelMode.ForwardedErrorChannel)
-        self._process.finished.connect(self._gone)
+        self._process = JsonProcess("procedures.desk")
+        self._process.said.connect(self._hear)
+        self._process.gone.connect(self._gone)
+        self._again = QTimer(self)
+        self._again.setSingleShot(True)
+        self._again.setInterval(_AGAIN_MS)
+        self._again.timeout.connect(self.begin)
 
     def begin(self) -> None:
         """Start the process."""
@@ -42,46 +40,33 @@ class Desk(QObject):
         self, do: str, then: Callable[[Any], None], failed: Callable[[str], None] = lambda why: None, **given: Any
     ) -> None:
         """Ask the desk; `then` gets the value, or `failed` the reason why there is none."""
-        if self._closed or self._process.state() == QProcess.ProcessState.NotRunning:
+        if not self._process.going:
             failed("the desk is not running")
             return
         self._count += 1
         self._waiting[self._count] = then, failed
-        self._process.write(json.dumps({"id": self._count, "do": do, **given}).encode() + b"\n")
+        self._process.write(json.dumps({"id": self._count, "do": do, **given}))
 
     def close(self) -> None:
         """Let it leave."""
-        self._closed = True
-        self._process.closeWriteChannel()
-        if not self._process.waitForFinished(300):
-            self._process.kill()
-            self._process.waitForFinished(300)
+        self._again.stop()
+        self._process.close()
 
-    def _hear(self) -> None:
-        *lines, self._rest = (self._rest + bytes(self._process.readAllStandardOutput().data())).split(b"\n")
-        for line in lines:
-            said: Any = None
-            with suppress(ValueError):
-                said = json.loads(line)
-            match said:
-                case {"id": int(number), "ok": True, "value": value} if number in self._waiting:
-                    self._waiting.pop(number)[0](value)
-                case {"id": int(number), "error": str(why)} if number in self._waiting:
-                    self._waiting.pop(number)[1](why)
-                case {"state": str(state)}:
-                    self._become(state)
+    def _hear(self, said: dict[str, Any]) -> None:
+        match said:
+            case {"id": int(number), "ok": True, "value": value} if number in self._waiting:
+                self._waiting.pop(number)[0](value)
+            case {"id": int(number), "error": str(why)} if number in self._waiting:
+                self._waiting.pop(number)[1](why)
+            case {"state": str(state)}:
+                self._become(state)
 
-    def _gone(self) -> None:
-        waiting, self._waiting, self._rest = self._waiting, {}, b""
+    def _gone(self, why: str) -> None:
+        waiting, self._waiting = self._waiting, {}
         for _, failed in waiting.values():
-            failed("the desk has stopped")
-        if not self._closed:
-            self._become("stopped; starting it again")
-            QTimer.singleShot(_AGAIN_MS, self._again)
-
-    def _again(self) -> None:
-        if not self._closed:
-            self.begin()
+            failed(f"the desk has stopped: {why}")
+        self._become(f"stopped ({why}); starting it again")
+        self._again.start()
 
     def _become(self, state: str) -> None:
         self.state = state

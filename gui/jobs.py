@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ import psutil
 from PyQt6.QtCore import QObject, QTimer, pyqtSignal
 
 from gui.standby import Standby
+from labpgt.control import Request, ask
 from labpgt.errors import LabpgtError
 
 LISTEN_MS = 100
@@ -104,33 +106,35 @@ class Job(QObject):
         self._stops = 0
 
     @property
+    def serves(self) -> bool:
+        """Whether it is there for others, as a virtual bench is: it ends with the window, not with RF OFF."""
+        return self.argv[:1] == ("virtual-bench",)
+
+    @property
     def pid(self) -> int | None:
         """Its process."""
         return None if self.process is None else int(self.process.pid)
 
     def pause(self) -> None:
-        """Ask a run to pause, the device made safe; `LabpgtError` when it cannot be asked."""
-        self._ask("pause")
+        """Ask a run to pause, the device made safe; if it cannot be asked, that is `said` as an error."""
+        self._ask(Request.PAUSE)
 
     def go_on(self) -> None:
-        """Ask a paused run to go on; `LabpgtError` when it cannot be asked."""
-        self._ask("continue")
+        """Ask a paused run to go on; if it cannot be asked, that is `said` as an error."""
+        self._ask(Request.CONTINUE)
 
     def stop(self) -> None:
-        """Ask it to stop: after the device call in hand, the second time at once. The device is made safe either way."""
+        """Ask it to stop: after the device call in hand, the second time at once; the device is left safe."""
         if self.state.over:
             return
         self._stops += 1
         self._become(JobState.STOPPING)
         if os.name == "posix":
             self._signal(signal.SIGINT)
-        elif self.session is not None:
-            with suppress(LabpgtError):
-                self._ask("stop")
-                return
-            self._signal(signal.SIGTERM)
+        elif self.session is not None and self._stops == 1:
+            self._ask(Request.STOP)  # no signal that a process here could take in order
         else:
-            self._signal(signal.SIGTERM)
+            self.kill()
 
     def kill(self) -> None:
         """End its process whatever it does. A guard turns RF off; the session stays whole and can be resumed."""
@@ -138,12 +142,19 @@ class Job(QObject):
             with suppress(psutil.Error, OSError):
                 self.process.kill()
 
-    def _ask(self, request: str) -> None:
-        from labpgt.control import Request, ask
+    def _ask(self, request: Request) -> None:
+        def put() -> None:
+            assert self.session is not None
+            try:
+                ask(self.session, request, "the window")
+            except LabpgtError as error:
+                self.said.emit("error", str(error))
 
         if self.session is None:
-            raise LabpgtError(f"{self.title}: only a run can pause")
-        ask(self.session, Request(request), "the window")
+            self.said.emit("error", f"only a run can {request}, and this is none")
+        else:
+            # Not here: a folder on the network may take its time.
+            threading.Thread(target=put, name="request", daemon=True).start()
 
     def _signal(self, number: int) -> None:
         if self.process is not None:
@@ -234,8 +245,7 @@ class Job(QObject):
             state = JobState.STOPPED
         else:
             state = JobState.FAILED
-        for suffix in (".job",):
-            self.files.with_suffix(suffix).unlink(missing_ok=True)
+        self.files.with_suffix(".job").unlink(missing_ok=True)
         self._become(state)
         self.ended.emit()
 
@@ -248,8 +258,8 @@ class Job(QObject):
         """How it ended, in words; nothing while it goes on."""
         if self.exit_code is None:
             return ""
-        if self.exit_code < 0 and self.state is JobState.FAILED:
-            return "its process was killed"
+        if self.exit_code < 0:
+            return "its process was killed" if self.state is JobState.FAILED else EXIT_WORDS[4]
         return EXIT_WORDS.get(self.exit_code, f"exit code {self.exit_code}")
 
 
@@ -281,6 +291,11 @@ class Jobs(QObject):
     def going(self) -> list[Job]:
         """Jobs whose process lives."""
         return [job for job in self._jobs if not job.state.over]
+
+    @property
+    def working(self) -> list[Job]:
+        """Those of them that may use a device."""
+        return [job for job in self.going if not job.serves]
 
     def begin(self) -> None:
         """Have a process ready for the next run; it loads in the background."""
@@ -314,7 +329,7 @@ class Jobs(QObject):
         return job
 
     def find_again(self) -> None:
-        """Take up the jobs that an earlier window has started and that still go on; clear away what is left of others."""
+        """Take up the jobs of an earlier window that still go on; clear away what is left of others."""
         for place in sorted(self._folder.glob("*.job")):
             try:
                 told = json.loads(place.read_text("utf-8"))

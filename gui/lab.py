@@ -1,5 +1,6 @@
 """What the pages of the window share."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PyQt6.QtCore import QObject, pyqtSignal
@@ -24,13 +25,14 @@ class Lab(QObject):
     noticed = pyqtSignal(str, str)
     """A level ("info", "warning", "error") and a text, for the log; an error also for the banner."""
 
-    def __init__(self, state: State, theme: Theme, *, standby: bool = True) -> None:
+    def __init__(self, state: State, theme: Theme, *, preload: Sequence[str] = (), standby: bool = True) -> None:
+        """`preload` names devices whose code stands by for the next run."""
         super().__init__()
         self.state = state
         self.theme = theme
         self.actions = Actions()
         self.desk = Desk()
-        self.jobs = Jobs(state.jobs, standby=standby)
+        self.jobs = Jobs(state.jobs, preload, standby=standby)
         self.rf = RfControl(self.jobs)
         self.rf.said.connect(self.noticed)
 

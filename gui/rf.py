@@ -106,7 +106,7 @@ class RfControl(QObject):
             self._waiting.add(sentinel.bench)
             sentinel.turn_off()
         self._stopped = set()
-        for job in self._jobs.going:
+        for job in self._jobs.working:
             job.stop()
         self._stop_others()
         self._asked_until = time.monotonic() + PERSIST_S
@@ -144,13 +144,13 @@ class RfControl(QObject):
                 self._waiting.add(bench)
                 sentinel.turn_off()
         quiet = not any(found.get("in_use") for found in self._found.values()) and not self._waiting
-        if (quiet and not self._jobs.going) or time.monotonic() > self._asked_until:
+        if (quiet and not self._jobs.working) or time.monotonic() > self._asked_until:
             self._again.stop()
             self.changed.emit()
 
     def _stop_others(self) -> None:
         """Ask runs that the window has not started to stop: they would turn RF on again."""
-        own = {job.pid for job in self._jobs.going}
+        own = {job.pid for job in self._jobs.working}
         for found in self._found.values():
             words = str(found.get("in_use") or "").split()
             if len(words) != 2 or not words[1].isdigit() or int(words[1]) in own | self._stopped:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import psutil
 from platformdirs import user_state_path
 from PyQt6.QtCore import QSettings
 
@@ -19,6 +20,23 @@ class State:
         self.folder = folder or (Path(chosen) if chosen else user_state_path("labpgt") / "window")
         self.jobs.mkdir(parents=True, exist_ok=True)
         self.settings = QSettings(str(self.folder / "window.ini"), QSettings.Format.IniFormat)
+
+    def begins(self) -> str:
+        """Note that a window is open; return a word about how the last one ended, if nobody closed it."""
+        pid = int(self.settings.value("open", 0))
+        size = self.crashes.stat().st_size if self.crashes.exists() else 0
+        grown = size > int(self.settings.value("crashes", 0))
+        self.settings.setValue("open", os.getpid())
+        self.settings.setValue("crashes", size)
+        self.settings.sync()
+        if not pid or psutil.pid_exists(pid):  # closed, or another window
+            return ""
+        return f"its report is in {self.crashes}" if grown else "it was killed, or this computer stopped"
+
+    def ends(self) -> None:
+        """Note that the window was closed."""
+        if int(self.settings.value("open", 0)) == os.getpid():
+            self.settings.setValue("open", 0)
 
     @property
     def jobs(self) -> Path:

@@ -18,18 +18,23 @@ from instruments.bench import Bench, Entry, SupplyEntry
 from instruments.guard_process import visa
 from instruments.models import driver_class
 from instruments.scpi import InstrumentFault, SettingRefused
-from instruments.sockets import mend_socket
+from instruments.sockets import explained, mend_socket
 from labpgt.errors import DeviceFault, LabpgtError
 
 _UNREADABLE = (ValueError, TypeError, LookupError, struct.error)
 """What pymeasure and Python raise for an answer that is not what was asked for."""
 
 
-def connect(role: str, entry: Entry, timeout_s: float) -> Any:
+class WrongInstrument(DeviceFault):
+    """Another instrument answers than the one in the bench's file, or one that lacks an option."""
+
+
+def connect(role: str, entry: Entry, timeout_s: float, empty_errors: bool = True) -> Any:
     """Open the driver for one instrument and check that it is the right one.
 
-    Checks model, serial number and options, and empties the error queue of what others left there. `timeout_s` is the
-    longest wait for an answer. Raises one `DeviceFault`; nothing stays open then.
+    Checks model, serial number and options, and empties the error queue of what others left there, unless the
+    instrument may be another's. `timeout_s` is the longest wait for an answer. Raises one `DeviceFault`
+    (`WrongInstrument` when it is not the right one); nothing stays open then.
     """
     where = f"{role} at {entry.address}"
     try:
@@ -37,8 +42,9 @@ def connect(role: str, entry: Entry, timeout_s: float) -> Any:
     except LabpgtError as error:
         raise DeviceFault(f"{where}: {error}") from error
     milliseconds = max(1, round(1000 * timeout_s))
-    visa()  # Made once: pymeasure gets the same one.
-    settings: dict[str, Any] = {"timeout": milliseconds, "open_timeout": milliseconds}
+    # pymeasure would have pyvisa look for a library anew for each instrument, which starts a compiler on Linux.
+    library = visa().visalib
+    settings: dict[str, Any] = {"timeout": milliseconds, "open_timeout": milliseconds, "visa_library": library}
     if isinstance(entry, SupplyEntry):
         if entry.channel not in getattr(driver, "CHANNELS", ()):
             raise DeviceFault(
@@ -51,6 +57,9 @@ def connect(role: str, entry: Entry, timeout_s: float) -> Any:
     try:
         mend_socket(instrument.adapter.connection)
         _check(where, instrument, entry, timeout_s)
+        if empty_errors:
+            with visa_errors(where, "asking for its errors"):
+                instrument.empty_errors()
     except BaseException:
         close(instrument)
         raise
@@ -123,19 +132,6 @@ def visa_errors(role: str, doing: str) -> Iterator[None]:
         ) from error
 
 
-def explained(error: BaseException) -> str:
-    """Say what an error of the connection means, for a person."""
-    if isinstance(error, VisaIOError):
-        if error.error_code == StatusCode.error_timeout:
-            return "no answer in time"
-        return f"the connection failed ({error.description or error})"
-    if isinstance(error, ConnectionRefusedError):
-        return "the connection was refused: nothing listens there"
-    if isinstance(error, ConnectionError):
-        return f"the connection is lost ({error.strerror or error})"
-    return f"{error or type(error).__name__}"
-
-
 @contextmanager
 def _opening(where: str, timeout_s: float) -> Iterator[None]:
     """Word what can go wrong in opening a connection; pyvisa-py raises bare exceptions there."""
@@ -178,21 +174,20 @@ def _check(where: str, instrument: Any, entry: Entry, timeout_s: float) -> None:
             f"{entry.model}: is this its port for commands?"
         ) from error
     if found.model.upper() != entry.model.upper():
-        raise DeviceFault(
+        raise WrongInstrument(
             f"{where}: expected the model {entry.model}, found {found.maker} {found.model} (serial {found.serial}); "
             "correct the address or the model in the bench's file"
         )
     if entry.serial and found.serial != entry.serial:
-        raise DeviceFault(
+        raise WrongInstrument(
             f"{where}: expected the {entry.model} with serial number {entry.serial}, found number {found.serial}; "
             "correct the address or the serial number in the bench's file"
         )
     with visa_errors(where, "asking what it can do"):
         instrument.check_identity()
         installed = instrument.installed_options() if entry.options else frozenset()
-        instrument.empty_errors()
     if missing := [option for option in entry.options if option not in installed]:
-        raise DeviceFault(
+        raise WrongInstrument(
             f"{where}: expected option {', '.join(missing)} in the {entry.model}, found "
             f"{', '.join(sorted(installed)) or 'none'}; choose an instrument that has it, or a use of the ring that "
             "needs none"

@@ -17,13 +17,13 @@ from typing import Any
 from pyvisa.errors import Error as VisaError
 
 from instruments.bench import Bench, Entry, load_bench
-from instruments.connect import explained
 from instruments.guard_process import visa
 from instruments.locks import Locks
 from instruments.models import driver_class
 from instruments.raw_line import RawLine, Silence
 from instruments.safety import GUARDED, SafeCommands, places, safe_commands
 from instruments.scpi import ERRORS_READ
+from instruments.sockets import explained
 from labpgt.checks import Check
 from labpgt.errors import DeviceFault, LabpgtError
 

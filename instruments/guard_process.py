@@ -70,6 +70,9 @@ class Line:
         milliseconds = max(1, round(1000 * timeout_s))
         self._visa: Any = visa().open_resource(target["address"], open_timeout=milliseconds)
         try:
+            from instruments.sockets import mend_socket  # Late, as pyvisa itself.
+
+            mend_socket(self._visa)
             self._visa.timeout = milliseconds
             self._visa.write_termination = target["termination"]
             # On the other interfaces the end of a message is told by the bus.
@@ -100,17 +103,21 @@ class Line:
             else:
                 self._visa.write(command)
         answer = self.ask(self.target["verify"])
-        try:
-            safe = float(answer) == float(self.target["expected"])
-        except ValueError:
-            safe = answer == self.target["expected"]
-        if not safe:
+        if not is_safe(self.target, answer):
             raise ValueError(f"answers {answer!r} to {self.target['verify']}, {self.target['expected']} was expected")
 
     def close(self) -> None:
         """Close; never raises."""
         with contextlib.suppress(Exception):
             self._visa.close()
+
+
+def is_safe(target: Target, answer: str) -> bool:
+    """Return whether an instrument that gives this answer to its question `verify` is safe."""
+    try:
+        return float(answer) == float(target["expected"])
+    except ValueError:
+        return bool(answer == target["expected"])
 
 
 def make_safe(target: Target, line: Line | None, persist_s: float, known: bool = True) -> str:

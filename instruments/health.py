@@ -1,6 +1,8 @@
 """How a ring is known to be well: quiet with RF off, and answering the pilot shot as it did when the run began."""
 
+import math
 import time
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +11,7 @@ from instruments.bench import Limits
 from instruments.levels import dbm_of
 from instruments.rack import Rack
 from instruments.ring_use import RingUse
+from labpgt.device import Setting
 from labpgt.errors import DeviceFault
 
 _ABOVE_NOISE = 4.0
@@ -28,6 +31,7 @@ class Health:
         self._usual: NDArray[np.float64] | None = None
         """Response to the pilot shot when the run began."""
         self._checked_at = 0.0
+        self._heard_dbm = self._noise = self._noise_dbm = self._pilot = self._drift = math.nan
         self.drifted = False
         """Whether the last pilot shot differed from the first by more than the limit."""
 
@@ -45,6 +49,8 @@ class Health:
         rack.check_gain()
         idle = use.idle()
         loud, limit = dbm_of(idle.line_v), self._limits.oscillation_dbm
+        self._heard_dbm, self._noise = loud, idle.noise
+        self._noise_dbm = dbm_of(idle.noise * rack.bench.wiring.full_scale_v)
         if loud > limit:
             raise DeviceFault(
                 f"{self._name}: {loud:.1f} dBm at the analyser with RF off, limit {limit:g} dBm "
@@ -66,13 +72,32 @@ class Health:
         """Compare a pilot shot with the first one; `DeviceFault` when it is gone."""
         if pilot is None or self._usual is None:
             return
-        usual = _rms(self._usual)
-        if _rms(pilot) < _GONE * usual:
+        usual, self._pilot = _rms(self._usual), _rms(pilot)
+        if self._pilot < _GONE * usual:
             raise DeviceFault(
-                f"{self._name}: the pilot shot is gone: {_rms(pilot):.3g} at the analyser, {usual:.3g} at the start; "
+                f"{self._name}: the pilot shot is gone: {self._pilot:.3g} at the analyser, {usual:.3g} at the start; "
                 "was RF turned off? look at cables, amplifier and attenuator"
             )
-        self.drifted = _rms(pilot - self._usual) > self._limits.drift * usual
+        self._drift = _rms(pilot - self._usual) / usual
+        self.drifted = self._drift > self._limits.drift
+
+    def found(self) -> Mapping[str, Setting]:
+        """Return the numbers of the last check, not a number before the first; pilot and drift are of the last capture.
+
+        Noise and pilot are root mean squares of responses; what the analyser hears with RF off may come up to the limit
+        by `oscillation_margin_db`.
+        """
+        limits = self._limits
+        return {
+            "noise": Setting(self._noise),
+            "noise_dbm": Setting(self._noise_dbm, "dBm"),
+            "rf_off_line_dbm": Setting(self._heard_dbm, "dBm"),
+            "oscillation_limit_dbm": Setting(limits.oscillation_dbm, "dBm"),
+            "oscillation_margin_db": Setting(limits.oscillation_dbm - self._heard_dbm, "dB"),
+            "pilot": Setting(self._pilot),
+            "drift": Setting(self._drift),
+            "drift_limit": Setting(limits.drift),
+        }
 
     def check_drift(self) -> None:
         """Raise `DeviceFault` while the ring is too far from what it was when the run began."""

@@ -40,6 +40,13 @@ class KeysightE8257D(LabInstrument, Agilent8257D):
 
     MODELS: ClassVar[tuple[str, ...]] = ("E8257D",)
     GUIDE: ClassVar[str] = "Agilent E8257D/67D and E8663D PSG Signal Generators, SCPI Command Reference"
+    LIVE: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "output": ("output_enabled", ""),
+        "frequency": ("frequency", "Hz"),
+        "power": ("power", "dBm"),
+        "modulation": ("modulation_enabled", ""),
+        "pulses": ("pulse_enabled", ""),
+    }
     LIST_POINTS: ClassVar[tuple[int, int]] = (1, 1601)
     """Fewest and most points of a list."""
     DWELL_S: ClassVar[tuple[float, float]] = (1e-3, 60.0)

@@ -43,6 +43,14 @@ class KeysightN5182B(LabInstrument):
         "657": 200e6,
     }
     """Highest sample rate in samples/s that an option of the baseband generator gives."""
+    LIVE: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "output": ("output_enabled", ""),
+        "frequency": ("frequency", "Hz"),
+        "power": ("power", "dBm"),
+        "modulation": ("modulation_enabled", ""),
+        "levelling": ("alc_enabled", ""),
+        "waveform": ("waveform", ""),
+    }
     MARKED: ClassVar[int] = 32
     """Samples at the beginning of each waveform on which marker 1 is set, to trigger the analyser."""
 

@@ -1,7 +1,7 @@
 """Signal analyser Keysight (Agilent) N9020A/B MXA: spectrum, zero span, and capture of I and Q."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from instruments.properties import choice_control, measured, real_control, switch_control, whole, whole_control
 from instruments.scpi import InstrumentFault, LabInstrument
+from labpgt.device import Setting
 
 TRIGGERS: Mapping[str, str] = {"external": "EXT1", "immediate": "IMM"}
 
@@ -21,6 +22,21 @@ class KeysightN9020A(LabInstrument):
         "Keysight X-Series Signal Analyzers, Spectrum Analyzer Mode and IQ Analyzer (Basic) Mode, User's "
         "and Programmer's References"
     )
+    LIVE: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "center": ("center", "Hz"),
+        "span": ("span", "Hz"),
+        "bandwidth": ("resolution_bandwidth", "Hz"),
+        "reference_level": ("reference_level", "dBm"),
+        "points": ("points", ""),
+    }
+    LIVE_IQ: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "center": ("center", "Hz"),
+        "sample_rate": ("iq_sample_rate", "Hz"),
+        "duration": ("iq_duration", "s"),
+        "reference_level": ("iq_reference_level", "dBm"),
+        "attenuation": ("attenuation", "dB"),
+    }
+    """What a look shows while I and Q are captured: some of the others' commands are unknown in that mode."""
     WIDEST: ClassVar[Mapping[str, float]] = {
         "B25": 25e6,
         "B40": 40e6,
@@ -60,6 +76,15 @@ class KeysightN9020A(LabInstrument):
         (1e-6, 6000),
         auto=True,
     )
+    reference_level = real_control(
+        ":DISP:WIND:TRAC:Y:RLEV",
+        "Control the reference level in dBm (float strictly from -170 to 30).",
+        (-170, 30),
+        unit="dBm",
+    )
+    iq_reference_level = measured(
+        ":DISP:WAV:VIEW:WIND:TRAC:Y:RLEV", "Get the reference level of the screen for I and Q in dBm (float)."
+    )
     attenuation = real_control(
         ":POW:ATT", "Control the input attenuator in dB (float strictly from 0 to 70).", (0, 70), unit="dB"
     )
@@ -88,6 +113,13 @@ class KeysightN9020A(LabInstrument):
         "Get the bits that rose in the questionable integrity register since they were last read (int).",
         whole,
     )
+
+    def live(self) -> Iterator[tuple[str, Setting]]:
+        """Ask for what a look at the bench shows of the mode that is on; nothing is set."""
+        mode = self.ask(":INST:SEL?").strip()
+        yield "mode", Setting(mode)
+        # Another mode has other commands, and does not answer to a question that it does not know.
+        yield from self._live({"SA": self.LIVE, "BASIC": self.LIVE_IQ}.get(mode, {}))
 
     def setup_zero_span(
         self,
@@ -127,7 +159,7 @@ class KeysightN9020A(LabInstrument):
         self.points = points
         self.detector = "average"
         self.write(":AVER:TYPE RMS")
-        self.write(f":DISP:WIND:TRAC:Y:RLEV {reference_level_dbm:.15g} dBm")
+        self.reference_level = reference_level_dbm
         self.unit = "V"
         self.trigger_source = trigger
         self._formats()

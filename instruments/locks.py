@@ -29,8 +29,7 @@ class Locks:
         try:
             # In one order for all, or two that each have some would wait for each other.
             for where, place in sorted(self._places.items(), key=lambda item: item[1]):
-                key = hashlib.sha256(place.encode()).hexdigest()[:16]
-                self._take(where, self._folder / f"labpgt-guard-{key}.lock", deadline, run)
+                self._take(where, _path(self._folder, place), deadline, run)
         except BaseException:
             self.free()
             raise
@@ -57,6 +56,34 @@ class Locks:
             os.close(handle)
 
 
+def holder(places: dict[str, str], folder: Path | None = None) -> str | None:
+    """Say who has any of these instruments, "process 123", or return `None` when all are free.
+
+    Nothing is kept and nobody is kept from anything: whoever only looks at a bench asks this before each question, so
+    that no run is ever refused for somebody who was looking.
+    """
+    for place in places.values():
+        path = _path(folder or LOCKS, place)
+        with contextlib.suppress(OSError):
+            # As a rule there is no file, and this is all.
+            if not path.exists():
+                continue
+            handle = _locked(path)
+            if handle is None:
+                processes = _processes(path)
+                return f"process {processes[0]}" if processes else "another process"
+            # Left by a computer that went down, or freed just now.
+            try:
+                path.unlink(missing_ok=True)
+            finally:
+                os.close(handle)
+    return None
+
+
+def _path(folder: Path, place: str) -> Path:
+    return folder / f"labpgt-guard-{hashlib.sha256(place.encode()).hexdigest()[:16]}.lock"
+
+
 def _locked(path: Path) -> int | None:
     """Open and lock a file that guards of every user of this computer share, or return `None` while another has it."""
     flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
@@ -80,11 +107,20 @@ def _locked(path: Path) -> int | None:
 
 def _holder(path: Path) -> str:
     """Say which process has the lock, if that can be read."""
+    processes = _processes(path)
+    if processes is None:
+        return ""
+    run, guard = processes
+    return f" (process {run}" + (f", its guard is process {guard})" if guard != run else ")")
+
+
+def _processes(path: Path) -> tuple[int, int] | None:
+    """Return the run that a lock is for and the process that has it, if that can be read."""
     try:
         run, guard = map(int, path.read_bytes()[1:].split())
     except (OSError, ValueError):
-        return ""
-    return f" (process {run}" + (f", its guard is process {guard})" if guard != run else ")")
+        return None
+    return run, guard
 
 
 def _try_lock(handle: int) -> bool:

@@ -336,6 +336,13 @@ class MagnonicRing(DeviceBase):
         except DeviceFault as fault:
             error.add_note(str(fault))
 
+    def health(self) -> Mapping[str, Setting]:
+        """Noise, margin to auto-oscillation, pilot and drift as they were found last; `DeviceFault` when it is closed.
+
+        See `Health.found`.
+        """
+        return self._opened("its health was asked of").health.found()
+
     def settings(self) -> Mapping[str, Setting]:
         """Every setting, and once the instruments are connected who they are and what follows from their limits."""
         found = {

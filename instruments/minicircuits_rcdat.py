@@ -27,6 +27,7 @@ class MiniCircuitsRCDAT(Named, Instrument):
         "RCDAT-8000-90": (90.0, 0.25),
     }
     """Highest attenuation and step of each model in dB."""
+    LIVE: ClassVar[Mapping[str, tuple[str, str]]] = {"attenuation": ("attenuation", "dB")}
     MODELS: ClassVar[tuple[str, ...]] = tuple(RANGES)
 
     def __init__(self, adapter: Any, name: str = "Mini-Circuits RCDAT attenuator", **kwargs: Any) -> None:

@@ -18,6 +18,13 @@ TRACE_MODES = ("WRIT", "MAXH", "MINH", "AVER", "VIEW")
 class _Analyzer(LabInstrument, FSSeries):
     """What FSV and FSL have in common: pymeasure's driver with limits, all digits, trigger and binary traces."""
 
+    LIVE: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "center": ("freq_center", "Hz"),
+        "span": ("freq_span", "Hz"),
+        "bandwidth": ("res_bandwidth", "Hz"),
+        "reference_level": ("reference_level", "dBm"),
+        "points": ("points", ""),
+    }
     TOPS: ClassVar[Mapping[str, float]]
     """Highest frequency of each model in Hz."""
     OVERLOAD: ClassVar[int] = 0b101
@@ -39,6 +46,12 @@ class _Analyzer(LabInstrument, FSSeries):
     )
     freq_stop = real_control(
         "FREQ:STOP", "Control the highest frequency in Hz (float strictly from 0 to 40e9).", (0, 40e9), unit="HZ"
+    )
+    reference_level = real_control(
+        "DISP:WIND:TRAC:Y:RLEV",
+        "Control the reference level in dBm (float strictly from -130 to 30).",
+        (-130, 30),
+        unit="DBM",
     )
     attenuation = real_control(
         "INP:ATT", "Control the input attenuator in dB (float strictly from 0 to 75).", (0, 75), unit="DB"
@@ -134,7 +147,7 @@ class _Analyzer(LabInstrument, FSSeries):
         self.points = points
         self.sweep_count = 1
         self.detector = "rms"
-        self.write(f"DISP:WIND:TRAC:Y:RLEV {reference_level_dbm:.15g} DBM")
+        self.reference_level = reference_level_dbm
         self.unit = "V"
         self.trigger_source = trigger
         self.write("FORM REAL,32")

@@ -9,7 +9,7 @@ holds the connection words them. What an instrument says that it should not say 
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pymeasure.instruments import Instrument, SCPIMixin
 
+from labpgt.device import Setting
 from labpgt.errors import DeviceFault
 
 ERRORS_READ = 32
@@ -55,6 +56,9 @@ class Named:
     GUIDE: ClassVar[str] = ""
     """Programming guide that the commands were taken from."""
 
+    LIVE: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """What a look at the bench shows of the instrument: the driver's property and its unit, by a short name."""
+
     name: str
     _groups: int = 0
     """Groups that are open, one in another."""
@@ -77,6 +81,14 @@ class Named:
     def limits(self, name: str) -> tuple[float, float]:
         """Lowest and highest value that the property of that name takes now; `AttributeError` if it has none."""
         raise AttributeError(f"{self.name}: {name} has no limits")
+
+    def live(self) -> Iterator[tuple[str, Setting]]:
+        """Ask for what a look at the bench shows, one question after the other; nothing is set."""
+        yield from self._live(self.LIVE)
+
+    def _live(self, shown: Mapping[str, tuple[str, str]]) -> Iterator[tuple[str, Setting]]:
+        for name, (control, unit) in shown.items():
+            yield name, Setting(getattr(self, control), unit)
 
     def installed_options(self) -> frozenset[str]:
         """Names of the options that the instrument has."""

@@ -1,4 +1,4 @@
-"""What pyvisa-py leaves undone on `TCPIP::…::SOCKET`, mended on a connection that is open.
+"""What pyvisa-py leaves undone on `TCPIP::…::SOCKET`, mended on a connection that is open, and its errors in words.
 
 With pyvisa-py 0.8: small messages wait for the acknowledgement of the one before (Nagle's algorithm, RFC 896) and its
 own attribute against that raises; a write to an instrument that takes nothing any more blocks for ever; a connection
@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from pyvisa.constants import StatusCode
+from pyvisa.errors import VisaIOError
 
 _PIECE = 1 << 18
 """Bytes given to the network at a time; each must be taken within the time-out."""
@@ -31,6 +32,19 @@ def mend_socket(connection: Any) -> bool:
     session.interface = _Socket(session.interface)
     session.write = lambda data: _write(session, data)
     return True
+
+
+def explained(error: BaseException) -> str:
+    """Say what an error of the connection means, for a person."""
+    if isinstance(error, VisaIOError):
+        if error.error_code == StatusCode.error_timeout:
+            return "no answer in time"
+        return f"the connection failed ({error.description or error})"
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection was refused: nothing listens there"
+    if isinstance(error, ConnectionError):
+        return f"the connection is lost ({error.strerror or error})"
+    return f"{error or type(error).__name__}"
 
 
 class _Socket:

@@ -20,6 +20,11 @@ class Supply(LabInstrument):
     """Highest voltage in V and highest current in A of each channel."""
     CHANNELS: ClassVar[tuple[int, ...]] = ()
     """Numbers of the channels."""
+    LIVE: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "output": ("output_enabled", ""),
+        "voltage": ("voltage_v", "V"),
+        "current": ("current_a", "A"),
+    }
 
     def __init__(self, adapter: Any, name: str, channel: int = 1, **kwargs: Any) -> None:
         if channel not in self.CHANNELS:

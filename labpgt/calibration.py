@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from labpgt.config import Config
+from labpgt.estimators import ESTIMATORS
 from labpgt.estimators.base import Batch, PairEstimator, differences
 from labpgt.events import Event, Purpose, RunWarning, ShotsTaken
 from labpgt.network import Network
@@ -14,6 +16,8 @@ from labpgt.rng import Draw, generator
 from labpgt.shots import ShotTaker
 
 REPEATS = 8
+DELTA_SAMPLES = 8
+"""Most samples whose pairs choose delta."""
 MOSTLY_NOISE = 0.5
 """Share of the responses' deviation between repeats of one shot above which a person should look at the device."""
 
@@ -62,13 +66,30 @@ def measure_responses(
             "device answers mostly with noise. Check RF, wiring and gain"
         )
     nonlinearity = float("nan")
-    if count >= 2 * (taker.symbols + 1):
+    if measures_nonlinearity(count, taker.symbols):
         low, high = network.drive_limits
         random = generator(seed, 1, Draw.CALIBRATION).uniform(low, high, (count, taker.symbols))
         rows = taker.take(random, np.full(count, -1), purpose=Purpose.CALIBRATION)
         yield ShotsTaken(rows)
         nonlinearity = nonlinear_share(rows["drive"].astype("f8"), rows["response"].reshape(count, -1), noise)
     return ResponseStatistics(float(responses.mean()), scale, noise / scale, nonlinearity)
+
+
+def measures_nonlinearity(count: int, symbols: int) -> bool:
+    """Say whether `count` shots of random drives are enough for a fit with so many symbols."""
+    return count >= 2 * (symbols + 1)
+
+
+def calibration_shots(config: Config, samples: int) -> int:
+    """Return the shots that calibration takes at most, with so many training samples; fewer when a small delta does."""
+    training = config.training
+    shots = training.calibration_shots + REPEATS
+    if measures_nonlinearity(training.calibration_shots, config.network.symbols):
+        shots += training.calibration_shots
+    estimator = ESTIMATORS[training.estimator]
+    if issubclass(estimator, PairEstimator) and training.delta == "auto":
+        shots += len(estimator.ladder) * 2 * 2 * min(DELTA_SAMPLES, samples)
+    return shots
 
 
 def nonlinear_share(drives: NDArray[np.float64], responses: NDArray[np.floating], noise: float) -> float:

@@ -13,7 +13,7 @@ import tomlkit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from labpgt.errors import InputError
-from labpgt.validation import nearest, validated
+from labpgt.validation import nearest, problems, validated
 
 TaskName = Literal["breast-cancer", "iris", "wine", "digits", "parity", "hidden-xor", "csv"]
 ActivationName = Literal["tanh", "relu", "gelu", "sigmoid", "elu", "silu"]
@@ -252,6 +252,15 @@ def from_toml_text(text: str) -> Config:
     return _checked(_parsed(text, "the configuration text"), "configuration text")
 
 
+def config_problems(data: Mapping[str, Any]) -> dict[str, str]:
+    """Return what keeps data by section and key from being a configuration: a sentence by `section.key`.
+
+    A problem across keys stands under its section. The settings of the device are the device's to check.
+    """
+    unknown = {name: _unknown_section(name) for name in data if name not in Config.model_fields}
+    return unknown | problems(Config, _known_sections(data), "")
+
+
 def to_toml(config: Config, device_descriptions: Mapping[str, str] | None = None) -> str:
     """Return the configuration as TOML with every default, each key under a comment that says what it does.
 
@@ -333,18 +342,22 @@ def _value(text: str) -> Any:
 
 
 def _checked(data: Mapping[str, Any], source: str) -> Config:
-    problems = [_unknown_section(name) for name in data if name not in Config.model_fields]
+    found = [f"{name}: {_unknown_section(name)}" for name in data if name not in Config.model_fields]
     try:
-        config = validated(Config, {name: data[name] for name in data if name in Config.model_fields}, "")
+        config = validated(Config, _known_sections(data), "")
     except InputError as error:
-        problems.append(str(error))
-    if problems:
-        raise InputError(f"{source} cannot be used:\n" + "\n".join(problems))
+        found.append(str(error))
+    if found:
+        raise InputError(f"{source} cannot be used:\n" + "\n".join(found))
     return config
+
+
+def _known_sections(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: data[name] for name in data if name in Config.model_fields}
 
 
 def _unknown_section(name: str) -> str:
     owners = [section for section, defaults in Config() if name in type(defaults).model_fields]
     if owners:
-        return f"{name}: stands in no section. Write {' or '.join(f'{section}.{name}' for section in owners)}."
-    return f"{name}: unknown section.{nearest(name, Config.model_fields)} Valid: {', '.join(Config.model_fields)}"
+        return f"stands in no section. Write {' or '.join(f'{section}.{name}' for section in owners)}."
+    return f"unknown section.{nearest(name, Config.model_fields)} Valid: {', '.join(Config.model_fields)}"

@@ -219,20 +219,35 @@ class RunWarning:
     message: str
 
 
+ASKED = "asked by "
+"""How the reason of a pause begins that somebody has asked for."""
+
+
 @dataclass(frozen=True)
 class RunPaused:
-    """The device is ill: it is made safe, and the run waits for it."""
+    """The device is made safe, and the run waits: the device is ill, or somebody has asked for a pause."""
 
     time: float
+    """In seconds since 1970; NaN where it is not known, of a run that is followed."""
     reason: str
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether somebody has asked for the pause; the device is ill otherwise."""
+        return self.reason.startswith(ASKED)
 
 
 @dataclass(frozen=True)
 class RunContinued:
-    """The device is well again, and the run goes on."""
+    """The run goes on after a pause."""
 
     time: float
+    """As that of `RunPaused`."""
     paused_s: float
+
+
+PAUSED, CONTINUED = "paused: ", "goes on after a pause of "
+"""How the warnings in a session file begin that were these events."""
 
 
 @dataclass(frozen=True)

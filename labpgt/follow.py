@@ -3,8 +3,10 @@
 Whoever shows a run of its own can show another's just so. Following only reads, and locks nothing.
 """
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -14,10 +16,14 @@ from numpy.typing import NDArray
 
 from labpgt.errors import InputError, StorageFault
 from labpgt.events import (
+    CONTINUED,
+    PAUSED,
     EpochDone,
     Event,
     Measured,
     Purpose,
+    RunContinued,
+    RunPaused,
     RunStarted,
     RunStopped,
     RunWarning,
@@ -60,8 +66,8 @@ def follow(
 
     Of the shots, steps and epochs that are new at one look, the newest `shots`, `steps` and `epochs` are read and
     yielded, and the others passed over; the first look finds steps and epochs of the past, and no shots. There is no
-    `Checkpoint`. The events of one look come in the run's order, the warnings last; what was flushed at the moment of
-    a look may be parted by it.
+    `Checkpoint`, and of pauses the time of day is not known. The events of one look come in the run's order, the
+    warnings and pauses last; what was flushed at the moment of a look may be parted by it.
 
     Raises `InputError` when the file is not a session, `StorageFault` when it stays unreadable for `PATIENCE_S`.
     """
@@ -286,7 +292,7 @@ class Untold:
         self._steps = max(self._steps, session.n_steps)
         self._epochs = max(self._epochs, session.n_epochs)
         in_order = [event for _, event in sorted(events, key=lambda keyed: keyed[0])]
-        return [*measured, *in_order, *map(RunWarning, warnings)]
+        return [*measured, *in_order, *map(_warning, warnings)]
 
     def _measured(self, session: Session, seldom: bool, over: bool) -> list[Event]:
         """Return what was measured before training, once, when all of it is there."""
@@ -299,6 +305,16 @@ class Untold:
         told = whole and "response_noise" in found
         self._results = None if told else found
         return [Measured(found)] if told else []
+
+
+def _warning(text: str) -> Event:
+    """Return the event that the writer has made this warning of."""
+    if text.startswith(PAUSED):
+        return RunPaused(math.nan, text.removeprefix(PAUSED))
+    if text.startswith(CONTINUED):
+        with suppress(ValueError):
+            return RunContinued(math.nan, float(text.removeprefix(CONTINUED).removesuffix(" s")))
+    return RunWarning(text)
 
 
 def _order(shot: np.void) -> tuple[int, int, int, int]:

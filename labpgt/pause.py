@@ -1,4 +1,4 @@
-"""Waiting for a device that has fallen ill: the run paused, the device safe and asked again and again."""
+"""Pauses of a run, the device safe: for a device that has fallen ill and is asked again and again, or on request."""
 
 import time
 from collections.abc import Callable
@@ -25,7 +25,10 @@ class Recorded(Protocol):
 
 
 class Pause:
-    """Brings an ill device back, as far as that can be done without a person, within `patience_s` an illness."""
+    """Brings an ill device back, as far as that can be done without a person, within `patience_s` an illness.
+
+    Also holds the run for as long as somebody asks for that.
+    """
 
     def __init__(self, reservoir: Reservoir, patience_s: float) -> None:
         self.reservoir = reservoir
@@ -34,8 +37,12 @@ class Pause:
         """Asked while waiting; a reason raises `TakingStopped`."""
         self.tell: Callable[[Event], None] = lambda event: None
         """Told `RunPaused` and `RunContinued` when they happen."""
+        self.requested: Callable[[], str | None] = lambda: None
+        """Asked whether the run shall be held; a reason holds it, before the device is asked for more."""
         self.seconds = 0.0
-        """Spent waiting."""
+        """Spent waiting for the device."""
+        self.held_s = 0.0
+        """Spent waiting because that was asked for."""
         self._ill_since: float | None = None
         self._wait_s = 0.0
         self._times_well = 0
@@ -43,6 +50,52 @@ class Pause:
     def over(self) -> None:
         """Say that the device has answered: the next fault is another illness."""
         self._ill_since = None
+
+    def on_request(self) -> None:
+        """If somebody asks for a pause, make the device safe, wait until nobody does any more, and bring it back.
+
+        A device that cannot be made safe, or brought back, is ill: `until_well`. Raises what that raises.
+        """
+        if not self.requested():
+            return
+        try:
+            self._make_safe_for_pause()
+            self._hold()
+            if isinstance(self.reservoir, Recoverable):
+                began = time.monotonic()
+                try:
+                    self._recover()
+                finally:
+                    self.seconds += time.monotonic() - began
+        except DeviceFault as fault:
+            self.until_well(fault)
+
+    def _make_safe_for_pause(self) -> None:
+        try:
+            self.reservoir.make_safe()
+        except Exception as error:
+            raise DeviceFault(
+                f"{self.reservoir.name}: making it safe for a pause failed: {type(error).__name__}: {error}; make sure "
+                "by hand that its RF is off"
+            ) from error
+
+    def _hold(self) -> None:
+        """Wait for as long as somebody asks for a pause; `TakingStopped` when somebody asks to stop."""
+        reason = self.requested()
+        if not reason:
+            return
+        began = time.monotonic()
+        self.tell(RunPaused(time.time(), reason))
+        try:
+            while self.requested():
+                self._wait(_LOOK_S)
+            self._wait(0.0)  # a request to stop ends the pause as well
+        finally:
+            held = time.monotonic() - began
+            self.held_s += held
+            if self._ill_since is not None:  # patience is with the device
+                self._ill_since += held
+        self.tell(RunContinued(time.time(), held))
 
     def until_well(self, fault: DeviceFault) -> None:
         """Return when the device is well again.
@@ -55,7 +108,7 @@ class Pause:
             return
         if not isinstance(self.reservoir, Recoverable) or not self.patience_s:
             raise fault
-        began = time.monotonic()
+        began, held = time.monotonic(), self.held_s
         if self._ill_since is None:
             self._ill_since, self._wait_s, self._times_well = began, 0.0, 0
         elif self._too_long:
@@ -66,6 +119,7 @@ class Pause:
             latest = fault
             while True:
                 self._wait(self._wait_s)
+                self._hold()
                 self._wait_s = min(max(2 * self._wait_s, FIRST_WAIT_S), LONGEST_WAIT_S)
                 try:
                     self._recover()
@@ -77,7 +131,7 @@ class Pause:
             self._times_well += 1
             self.tell(RunContinued(time.time(), time.monotonic() - began))
         finally:
-            self.seconds += time.monotonic() - began
+            self.seconds += time.monotonic() - began - (self.held_s - held)
 
     @property
     def _too_long(self) -> bool:

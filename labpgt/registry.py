@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from labpgt.device import Reservoir
 from labpgt.errors import DeviceFault, InputError, LabpgtError
-from labpgt.validation import nearest, validated
+from labpgt.validation import nearest, problems, validated
 
 GROUP = "labpgt.reservoirs"
 
@@ -51,17 +51,26 @@ def complete_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises `InputError` for what is wrong with them. A class without such a model checks its settings when it is made.
     """
-    model = _settings_model(name)
-    return dict(settings) if model is None else validated(model, settings, "device").model_dump(mode="json")
+    model = settings_model(name)
+    if model is None:
+        return dict(settings)
+    return validated(model, settings, "device", written=True).model_dump(mode="json")
+
+
+def setting_problems(name: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return what `complete_settings` would raise about the settings, as sentences by `device.key`."""
+    model = settings_model(name)
+    return {} if model is None else problems(model, settings, "device", written=True)
 
 
 def setting_descriptions(name: str) -> dict[str, str]:
     """Return what each setting of a device does, in its model's words."""
-    model = _settings_model(name)
+    model = settings_model(name)
     return {} if model is None else {key: field.description or "" for key, field in model.model_fields.items()}
 
 
-def _settings_model(name: str) -> type[BaseModel] | None:
+def settings_model(name: str) -> type[BaseModel] | None:
+    """Return the pydantic model of a device's settings; None for one that has none, and for a recording."""
     model = None if name.startswith("replay:") else getattr(device_class(name), "Config", None)
     return model if isinstance(model, type) and issubclass(model, BaseModel) else None
 

@@ -160,8 +160,11 @@ class ShotTaker:
         size = self._batch or len(rows)
         for start in range(0, len(rows), size):
             between_halves = paired and start % 2 == 1
-            if (start or extra) and not between_halves and (reason := self.stop()):
-                raise TakingStopped(reason)
+            if not between_halves:
+                if (start or extra) and (reason := self.stop()):
+                    raise TakingStopped(reason)
+                with self._waiting():
+                    self.pause.on_request()
             part = rows[start : start + size]
             torn = self._expose_patiently(part)
             part["flags"] |= np.uint32(extra)
@@ -176,15 +179,18 @@ class ShotTaker:
             try:
                 self._expose(rows)
             except DeviceFault as fault:
-                self._wait_for_device(fault)
+                with self._waiting():
+                    self.pause.until_well(fault)
                 waited = True
             else:
                 return waited
 
-    def _wait_for_device(self, fault: DeviceFault) -> None:
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Count what is waited for the device inside as its time."""
         before = self.pause.seconds
         try:
-            self.pause.until_well(fault)
+            yield
         finally:
             self.device_s += self.pause.seconds - before
 
@@ -193,7 +199,8 @@ class ShotTaker:
         times = 0
         while (spoiled := _spoiled(rows, paired)).size:
             if times == self._retakes:
-                self._wait_for_device(self._staying_spoiled(rows[spoiled]))
+                with self._waiting():
+                    self.pause.until_well(self._staying_spoiled(rows[spoiled]))
                 times = 0
             times += 1
             again = rows[spoiled]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from labpgt.baselines import ridge_readout
-from labpgt.calibration import choose_delta, measure_responses
+from labpgt.calibration import DELTA_SAMPLES, choose_delta, measure_responses
 from labpgt.config import Config, to_toml
 from labpgt.device import Reservoir, Setting
 from labpgt.diagnosis import PRIOR_BAND
@@ -37,6 +37,7 @@ from labpgt.events import (
 from labpgt.losses import Loss
 from labpgt.network import build_network
 from labpgt.optimizers import build_optimizer, build_scheduler, catch_up, restore_state, state_arrays
+from labpgt.planning import plan
 from labpgt.rng import Draw, generator
 from labpgt.session.checkpoints import TrainingState
 from labpgt.shots import ShotTaker, device_errors
@@ -82,11 +83,7 @@ class Trainer:
         self.x = torch.from_numpy(dataset.train_x)
         self.targets = self.loss.targets(dataset.train_y)
         self.prior = self.loss.prior(dataset.train_y)
-        first = min(training.batch, len(self.x)) * self.estimator.shots_per_sample
-        if training.max_shots is not None and training.max_shots < first:
-            raise InputError(
-                f"training.max_shots = {training.max_shots}: one update costs {first} shots; give at least that"
-            )
+        plan(config, len(dataset.train_x), len(dataset.test_x))  # refuses a run without a single update
         self.steps_per_epoch = -(-len(dataset.train_x) // training.batch)
         self.shots_per_epoch = len(dataset.train_x) * self.estimator.shots_per_sample
         updates = -(-self.planned_shots() * self.steps_per_epoch // self.shots_per_epoch)
@@ -266,7 +263,7 @@ class Trainer:
         }
         if isinstance(self.estimator, PairEstimator):
             if training.delta == "auto":
-                batch = self._batch(order[: min(8, len(order))], epoch=-1, step=-1)
+                batch = self._batch(order[: min(DELTA_SAMPLES, len(order))], epoch=-1, step=-1)
                 self.estimator.delta = yield from choose_delta(self.estimator, batch)
             else:
                 self.estimator.delta = float(training.delta)
@@ -323,6 +320,7 @@ class Trainer:
 
     def _step(self, batch: Batch) -> Generator[Event, None, StepReport]:
         clock, device, outside = time.perf_counter(), self.taker.device_s, self._outside_s
+        held = self.taker.pause.held_s
         self.network.gradient.fill(0)
         report = yield from self.estimator.step(batch)
         self.optimizer.step()
@@ -336,6 +334,7 @@ class Trainer:
         row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         row["time"] = time.time()
         spent = time.perf_counter() - clock
+        spent -= self.taker.pause.held_s - held
         self._training_s += spent - (self.taker.device_s - device) - (self._outside_s - outside)
         yield StepDone(row)
         return report

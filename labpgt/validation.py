@@ -3,8 +3,8 @@
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -31,21 +31,45 @@ _PLAIN = {
 """Plain words for pydantic's error types, by type or by its first word; any other keeps pydantic's sentence."""
 
 
-def validated(model: type[M], data: Mapping[str, Any], section: str) -> M:
+def validated(model: type[M], data: Mapping[str, Any], section: str, *, written: bool = False) -> M:
     """Return `data` as a `model`, or raise one `InputError` with a line for each problem.
 
     A line gives the full key (`section.key`), the value, what was expected (type, limit or allowed values) and, for
-    an unknown key or choice, the nearest valid name and all valid ones. `section` may be empty.
+    an unknown key or choice, the nearest valid name and all valid ones. `section` may be empty. With `written`, the
+    values come from a file or a form, where they have types: a text that stands for a number is not one.
     """
     try:
-        return model.model_validate(data)
+        return _made(model, data, written)
     except ValidationError as error:
-        problems = error.errors(include_url=False)
-    # The members of a union each report a problem of their own; a person sees one key with alternatives.
-    by_place: dict[tuple[int | str, ...], list[ErrorDetails]] = {}
-    for problem in problems:
-        by_place.setdefault(_place(problem, data), []).append(problem)
-    raise InputError("\n".join(_line(model, section, place, found) for place, found in by_place.items()))
+        found = error.errors(include_url=False)
+    raise InputError("\n".join(_line(section, place, said) for place, said in _said(model, data, found)))
+
+
+def problems(model: type[BaseModel], data: Mapping[str, Any], section: str, *, written: bool = False) -> dict[str, str]:
+    """Return what `validated` would raise, by `section.key`, each as a sentence without key and value.
+
+    With an empty `section` the first two names of a place are its key. What is wrong inside a value says where: `[1] =
+    0: must be at least 1`. A problem across keys stands under their section.
+    """
+    try:
+        _made(model, data, written)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+    else:
+        return {}
+    depth = 1 if section else 2
+    sentences: dict[str, list[str]] = {}
+    for place, said in _said(model, data, found):
+        inner = _line("", place[depth:], said) if place[depth:] else said.sentence
+        sentences.setdefault(_key(section, place[:depth]), []).append(inner)
+    return {key: "; ".join(texts) for key, texts in sentences.items()}
+
+
+def _made(model: type[M], data: Mapping[str, Any], written: bool) -> M:
+    # In JSON as in TOML a list may stand for a tuple and a text for a path, while numbers and texts are told apart.
+    return (
+        model.model_validate_json(json.dumps(data, default=str), strict=True) if written else model.model_validate(data)
+    )
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
@@ -68,17 +92,51 @@ def _place(problem: ErrorDetails, data: Any) -> tuple[int | str, ...]:
     return location
 
 
-def _line(model: type[BaseModel], section: str, place: tuple[int | str, ...], problems: list[ErrorDetails]) -> str:
-    """Word the problems at one place, such as `training.learning_rate = -1: must be greater than 0`."""
+class _Said(NamedTuple):
+    """What is wrong at one place."""
+
+    value: str | None
+    """As written; None where it says nothing."""
+    sentence: str
+
+
+def _said(
+    model: type[BaseModel], data: Mapping[str, Any], found: Iterable[ErrorDetails]
+) -> Iterator[tuple[tuple[int | str, ...], _Said]]:
+    """Yield each place with what is wrong there.
+
+    The members of a union each report a problem of their own; a person sees one key with alternatives.
+    """
+    by_place: dict[tuple[int | str, ...], list[ErrorDetails]] = {}
+    for problem in found:
+        by_place.setdefault(_place(problem, data), []).append(problem)
+    for place, there in by_place.items():
+        yield place, _worded(model, place, there)
+
+
+def _key(section: str, place: tuple[int | str, ...]) -> str:
     key = section
     for part in place:
         key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else part
+    return key
+
+
+def _line(section: str, place: tuple[int | str, ...], said: _Said) -> str:
+    """Return what is wrong at a place, such as `training.learning_rate = -1: must be greater than 0`."""
+    key = _key(section, place)
+    if said.value is not None:
+        key += f" = {said.value}"
+    return f"{key}: {said.sentence}" if key else said.sentence
+
+
+def _worded(model: type[BaseModel], place: tuple[int | str, ...], problems: list[ErrorDetails]) -> _Said:
+    """Word the problems at one place."""
     kind = problems[0]["type"]
     if kind == "extra_forbidden":
         names = _fields_at(model, place[:-1])
-        return f"{key}: unknown key.{nearest(str(place[-1]), names)} Valid: {', '.join(sorted(names))}"
+        return _Said(None, f"unknown key.{nearest(str(place[-1]), names)} Valid: {', '.join(sorted(names))}")
     if kind == "missing":
-        return f"{key}: must be given"
+        return _Said(None, "must be given")
     value = problems[0]["input"]
     sentence = " or ".join(
         text if number == 0 else text.removeprefix("must be ") for number, text in enumerate(map(_sentence, problems))
@@ -87,10 +145,9 @@ def _line(model: type[BaseModel], section: str, place: tuple[int | str, ...], pr
         choices = re.findall(r"'([^']*)'", problems[0]["ctx"]["expected"])
         name = str(place[-1]) if place else "value"
         sentence = f"unknown {name}.{nearest(value, choices)} Valid: {', '.join(choices)}"
-    if isinstance(value, Mapping) and kind in ("value_error", "assertion_error"):
-        # A check across several keys: its own sentence names them.
-        return f"{key}: {sentence}" if key else sentence
-    return f"{key} = {_shown(value)}: {sentence}"
+    # A check across several keys: its own sentence names them.
+    across = isinstance(value, Mapping) and kind in ("value_error", "assertion_error")
+    return _Said(None if across else _shown(value), sentence)
 
 
 def _sentence(problem: ErrorDetails) -> str:

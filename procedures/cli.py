@@ -3,15 +3,15 @@
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from labpgt.errors import DeviceFault, InputError, LabpgtError, RunAborted
-from procedures.commands import files, runs, studies
+from procedures.commands import control, files, runs, studies
 from procedures.commands.common import Json, print_json
 from procedures.commands.registered import CommandGroup
-from procedures.text import printable
+from procedures.text import for_programs, json_line, printable
 
 app = typer.Typer(
     name="labpgt",
@@ -81,10 +81,12 @@ def doctor(
 for command in (
     *(runs.train, runs.resume, runs.characterize),
     *(studies.calibrate, studies.sweep),
-    *(files.show, files.watch, files.replay, files.export),
+    *(files.show, files.watch),
+    *(control.pause, control.continue_, control.stop),
+    *(files.replay, files.export),
     doctor,
 ):
-    app.command()(command)
+    app.command(command.__name__.removesuffix("_"))(command)
 
 
 def main() -> None:
@@ -96,14 +98,19 @@ def main() -> None:
             raise InputError("\n".join(problems))
         app()
     except LabpgtError as error:
-        sys.stderr.write(printable("\n".join([f"labpgt: {error}", *getattr(error, "__notes__", ())])) + "\n")
-        sys.exit(error.exit_code)
+        _end("\n".join([str(error), *getattr(error, "__notes__", ())]), error.exit_code)
     except SystemExit as end:
         # What click makes of a Ctrl-C outside of a run, for instance while libraries load.
         if end.code == _CTRL_C:
-            sys.stderr.write("labpgt: stopped by Ctrl-C\n")
-            sys.exit(RunAborted.exit_code)
+            _end("stopped by Ctrl-C", RunAborted.exit_code)
         raise
+
+
+def _end(text: str, exit_code: int) -> NoReturn:
+    """Say why the command ends, and end; a program reads `{"error": text, "exit_code": n}`."""
+    text = printable(text)
+    sys.stderr.write(json_line(error=text, exit_code=exit_code) if for_programs() else f"labpgt: {text}\n")
+    sys.exit(exit_code)
 
 
 def script() -> None:

@@ -94,6 +94,10 @@ class ConsoleWatcher(Display):
             case RunStopped():
                 self._stop()
 
+    def note(self, text: str) -> None:
+        """Show a line that belongs to no event."""
+        self._say(text)
+
     def hold(self) -> None:
         """Show that the run stands still, until its next event."""
         self._rate = 0.0
@@ -112,7 +116,7 @@ class ConsoleWatcher(Display):
     def _say_now_and_then(self, text: str) -> None:
         """Where there is no live line, a line of text at intervals."""
         now = time.monotonic()
-        if not self.console.is_terminal and now - self._last_line > PLAIN_INTERVAL_S:
+        if not self._live and now - self._last_line > PLAIN_INTERVAL_S:
             self._last_line = now
             self._say(text)
 
@@ -160,13 +164,15 @@ def measured_lines(values: Mapping[str, float]) -> list[str]:
 
 
 def paused_line(event: RunPaused) -> str:
-    """Word that the run waits for its device."""
+    """Word that the run waits, and for what."""
+    if event.is_asked_for:
+        return f"paused, the device made safe, {event.reason}; labpgt continue lets it go on"
     return f"paused, the device made safe and asked again and again: {event.reason}"
 
 
 def continued_line(event: RunContinued) -> str:
     """Word that it waits no more."""
-    return f"the device is well again; the run goes on after {event.paused_s:.1f} s"
+    return f"the run goes on after a pause of {event.paused_s:.1f} s"
 
 
 def epoch_line(row: np.void) -> str:

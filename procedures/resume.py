@@ -1,9 +1,7 @@
 """Going on with a run that crashed, was aborted or failed, in the same file."""
 
-import os
 import platform
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from labpgt.registry import make_device, registered
 from labpgt.replay import check_data
 from labpgt.resume import ResumedReservoir, check_device, check_settings, comparison, tolerance_of
 from labpgt.session import Recovery, Session, SessionWriter
+from labpgt.session.disk import companion
 from labpgt.session.provenance import provenance
 from labpgt.shots import device_errors
 from labpgt.tasks import load_dataset
@@ -115,7 +114,7 @@ def _reservations(session: Session, recovery: Recovery, tolerance: float) -> Ite
         )
     if tolerance:
         yield _elsewhere(session, tolerance)
-    recorded = session.resumptions[-1].provenance if session.resumptions else session.provenance
+    recorded = session.writer
     here = provenance("")
     for what in ("labpgt", "git_commit"):
         if recorded.get(what) != here[what]:
@@ -139,10 +138,10 @@ def _check_resumable(session: Session) -> None:
     if status is Status.SUCCESS:
         raise InputError(f"{session.path}: the run ended in success ({session.reason}); there is nothing to resume")
     if status is Status.RUNNING:
-        writer = session.resumptions[-1].provenance if session.resumptions else session.provenance
+        writer = session.writer
         raise InputError(
             f"{session.path}: the run is still going on (process {writer.get('pid')} on {writer.get('host')}); "
-            "watch it with labpgt watch, or stop it first"
+            "watch it with labpgt watch, or stop it first, with labpgt stop"
         )
 
 
@@ -163,7 +162,7 @@ def _alone(path: Path) -> Iterator[None]:
 
     A lock that a dead process left is free, and anybody may take it.
     """
-    place = path.with_name(f".labpgt-{zlib.crc32(os.fsencode(path.name)):08x}.lock")
+    place = companion(path, ".lock")
     lock = FileLock(place, timeout=0, mode=0o666)
     try:
         lock.acquire()

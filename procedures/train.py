@@ -5,21 +5,22 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from labpgt.config import Config
+from labpgt.control import Requests
 from labpgt.device import Device, Reservoir
 from labpgt.errors import DeviceFault, LabpgtError, RunAborted, StorageFault
 from labpgt.events import Event, RunStopped, Status, Subscriber
-from labpgt.registry import complete_settings, make_device
+from labpgt.registry import make_device
 from labpgt.session import SessionWriter
 from labpgt.tasks import load_dataset
 from labpgt.training import Trainer
+from procedures.text import for_programs, json_line
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _ALWAYS = (signal.SIGINT, signal.SIGTERM)
@@ -72,8 +73,9 @@ class StopRequest:
             self._also.reason = self._also.reason or self.reason
         # Straight to the descriptor: a handler must not enter a stream that it may have interrupted. The terminal that
         # hung up is not there any more.
+        text = "stopping after the device call in hand; once more stops at once"
         with suppress(OSError):
-            os.write(2, b"\nlabpgt: stopping after the device call in hand; once more stops at once\n")
+            os.write(2, (json_line(say=text) if for_programs() else f"\nlabpgt: {text}\n").encode())
 
 
 @contextmanager
@@ -93,22 +95,6 @@ def _dropped_unsaid() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
-
-
-def default_path(config: Config) -> Path:
-    """Return the session file's place when none is given: `sessions/` in the working directory, named by the time."""
-    if config.session.file:
-        return Path(config.session.file)
-    return Path("sessions") / f"{datetime.now():%Y%m%d-%H%M%S}-{config.task.name}-{config.training.estimator}.h5"
-
-
-def with_device_defaults(config: Config) -> Config:
-    """Return the configuration with every setting of its device spelled out, for the file and for people.
-
-    Raises `InputError` for a device that does not exist or settings that it does not accept.
-    """
-    settings = complete_settings(config.device.name, config.device.settings)
-    return config.model_copy(update={"device": type(config.device)(name=config.device.name, **settings)})
 
 
 def run(
@@ -140,21 +126,26 @@ def conduct(
 ) -> RunStopped:
     """Open the device, train, tell the subscribers (the writer among them), and end safe; return the last event.
 
-    `trainer_on` is called once the device is open. Raises as `run` does.
+    `trainer_on` is called once the device is open. The run obeys what other processes ask (`labpgt.control`). Raises as
+    `run` does.
     """
     stop = stop or StopRequest()
     trainer: Trainer | None = None
+
+    def asked() -> str | None:
+        return stop() or requests.stop()
 
     def tell(event: Event) -> None:
         for told in subscribers:
             told(event)
 
-    with writer, stop.on_signals():
+    with closing(Requests(writer.path)) as requests, writer, stop.on_signals():
         try:
             with opened(device, stop.shield):
                 trainer = trainer_on()
                 trainer.taker.pause.tell = tell
-                for event in trainer.events(stop):
+                trainer.taker.pause.requested = requests.paused
+                for event in trainer.events(asked):
                     if isinstance(event, RunStopped):
                         last = event
                     else:

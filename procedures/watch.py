@@ -36,12 +36,9 @@ def watch(path: Path, console: Console, *, interval_s: float, wait: bool, resume
     those of `labpgt.follow.follow`.
     """
 
-    def tell(message: str) -> None:
-        console.print(message, highlight=False, markup=False, soft_wrap=True)
-
     def hold(message: str) -> None:
         watcher.hold()
-        tell(message)
+        watcher.note(message)
 
     give_way()
     report = Report(path)
@@ -55,14 +52,14 @@ def watch(path: Path, console: Console, *, interval_s: float, wait: bool, resume
         ):
             if isinstance(event, EpochDone):
                 if event.row["epoch"] > epochs:
-                    tell("…")  # `labpgt show` lists them all
+                    watcher.note("…")  # `labpgt show` lists them all
                 epochs = int(event.row["epoch"]) + 1
             report(event)
             watcher(event)
     if asked and not report.ended:
         report.values |= _standing(path)
         goes_on = report.values["status"] == Status.RUNNING
-        tell("watching ended; the run goes on" if goes_on else "watching ended")
+        watcher.note("watching ended; the run goes on" if goes_on else "watching ended")
         return report.values, 0
     return report.values, EXIT_CODES.get(report.values["status"], 0)
 

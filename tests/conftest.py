@@ -4,6 +4,9 @@ import os
 
 import pytest
 
+# For this process and those that tests start: without it pyvisa looks for another library each time, 0.1 s of work.
+os.environ.setdefault("PYVISA_LIBRARY", "@py")
+
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """A process more than there are cores, four at most, for many tests wait for processes and instruments.

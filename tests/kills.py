@@ -25,8 +25,15 @@ from tests.runs import configured
 ROOT = Path(__file__).resolve().parents[1]
 ESTIMATORS = ("pgt", "node", "jacobian-twin", "readout", "backprop")
 _POLL_S = 2e-3
-_IMPORTED = (
-    *("tests.kills", "procedures.resume", "procedures.console", "simulators.echo_state"),
+IMPORTED = (
+    *(
+        "tests.kills",
+        "procedures.resume",
+        "procedures.console",
+        "procedures.commands.runs",
+        "procedures.commands.files",
+    ),
+    *("simulators.echo_state", "instruments.magnonic_ring", "instruments.bench_command"),
     *("sklearn.datasets", "sklearn.linear_model", "sklearn.model_selection", "torch._dynamo"),
 )
 """What takes seconds to import, and is imported only when a run needs it."""
@@ -101,7 +108,7 @@ class _Forked:
 def start_forked(arguments: list[str], folder: Path, out: Path, err: Path) -> Process:
     """Start the command line in a copy of a process that has imported everything: the same, without the wait."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_IMPORTED))
+    context.set_forkserver_preload(list(IMPORTED))
     process = context.Process(target=kill_child.run, args=(arguments, str(folder), str(out), str(err)))
     process.start()
     return _Forked(process)

@@ -47,6 +47,7 @@ class ShotPlot(Plot):
         self._below.addItem(self._drive.item)
         self.item.showAxis("right")
         right = self.item.getAxis("right")
+        right.enableAutoSIPrefix(False)
         right.setLabel("drive")
         right.setGrid(False)
         self.item.scene().addItem(self._below)

@@ -18,12 +18,15 @@ from PyQt6.QtWidgets import (
 
 from gui.lab import Lab
 from gui.replay.curves import Run
+from gui.replay.naming import short_names
 from labpgt.units import unit_of
 
 _SECTIONS = ("task", "network", "device", "training", "session")
 _SETTINGS = "settings of the device"
 _ABSENT = "–"
 _LONGEST = 300
+_LEAST, _MOST, _WIDEST = 8, 22, 36
+"""Letters in a column, and in that of the names."""
 
 
 class Line(NamedTuple):
@@ -38,6 +41,11 @@ class Line(NamedTuple):
     def differs(self) -> bool:
         """Whether the runs differ in it."""
         return len(set(self.values)) > 1
+
+
+def _settings_of(run: Run) -> tuple[Any, ...]:
+    """What of a run is shown here; its curves grow while this stays."""
+    return run.name, run.configuration, run.settings
 
 
 def compare(runs: Sequence[Run]) -> list[Line]:
@@ -69,6 +77,10 @@ def _text(value: Any) -> str:
         return f"{value:.10g}"
     text = str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _differing(count: int) -> str:
+    return f"{count} setting{' differs' if count == 1 else 's differ'} (≠)" if count else "nothing differs"
 
 
 class SettingsTab(QWidget):
@@ -115,7 +127,7 @@ class SettingsTab(QWidget):
 
     def show_runs(self, runs: Sequence[Run]) -> None:
         """Compare these runs, or show the settings of the only one."""
-        if list(runs) != self._runs:
+        if [_settings_of(run) for run in runs] != [_settings_of(run) for run in self._runs]:
             self._runs = list(runs)
             self._fill()
 
@@ -133,7 +145,8 @@ class SettingsTab(QWidget):
         self.note.setText(self._note(lines))
         self.tree.clear()
         self.tree.setColumnCount(2 + max(1, len(self._runs)))
-        self.tree.setHeaderLabels(["Setting", "Unit", *([run.name for run in self._runs] or ["Value"])])
+        names = [name.replace(", ", "\n") for name in short_names(self._runs)]
+        self.tree.setHeaderLabels(["Setting", "Unit", *(names or ["Value"])])
         header = self.tree.header()
         assert header is not None
         for column, run in enumerate(self._runs, 2):
@@ -160,10 +173,10 @@ class SettingsTab(QWidget):
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         header.setStretchLastSection(True)
         letter = self.fontMetrics().averageCharWidth()
-        self.tree.setColumnWidth(0, letter * 34)
-        self.tree.setColumnWidth(1, letter * 8)
-        for column in range(2, 2 + len(self._runs)):
-            self.tree.setColumnWidth(column, letter * 30)
+        for column in range(2 + len(self._runs)):
+            self.tree.resizeColumnToContents(column)
+            most = letter * (_MOST if column else _WIDEST)
+            self.tree.setColumnWidth(column, max(letter * _LEAST, min(self.tree.columnWidth(column), most)))
 
     def _note(self, lines: Sequence[Line]) -> str:
         if not self._runs:
@@ -171,4 +184,4 @@ class SettingsTab(QWidget):
         if len(self._runs) == 1:
             return f"Everything that {self._runs[0].name} was set to"
         count = sum(line.differs for line in lines)
-        return f"{len(self._runs)} runs: {f'{count} settings differ (≠)' if count else 'nothing differs'}"
+        return f"{len(self._runs)} runs: {_differing(count)}"

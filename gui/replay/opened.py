@@ -15,7 +15,7 @@ from PyQt6.QtCore import QObject, QTimer, pyqtSignal
 from gui.replay.catalogue import sections
 from gui.replay.worker import Worker
 from labpgt.device import Setting
-from labpgt.errors import InputError, LabpgtError
+from labpgt.errors import InputError, LabpgtError, StorageFault
 from labpgt.events import Purpose, Status
 from labpgt.insight import Perturbation, Perturbations, difference_noise, pair_of, update_of
 from labpgt.session import Session
@@ -59,7 +59,6 @@ class Overview:
     drive_limits: tuple[float, float]
     started: float
     """Seconds since 1970."""
-    results: dict[str, float]
     noise: float | None
     """Of L+ - L-, see `labpgt.insight.difference_noise`."""
     trouble: str
@@ -163,6 +162,7 @@ class _Reader:
         self._path = path
         self._session: Session | None = None
         self._place: tuple[int, int] | None = None
+        self._mark: tuple[int, int, int] | None = None
         self._perturbations: Perturbations | None = None
         self._noise: float | None = None
         self._calibrated = False
@@ -189,18 +189,23 @@ class _Reader:
 
     def look(self) -> Overview:
         """See what has become of the file and of the run."""
+        assert self._last is not None
         self._trouble = ""
         try:
-            self._reopen_if_replaced()
-            self._there.refresh()
-            self._last = self._overview()
+            changed = self._reopen_if_replaced()
+            if changed or self._last.status is Status.RUNNING:
+                self._there.refresh()
+                self._last = self._overview()
+            self._last = replace(self._last, trouble=self._trouble)
             return self._last
         except LabpgtError as error:
-            assert self._last is not None
             return replace(self._last, trouble=str(error))
 
-    def _reopen_if_replaced(self) -> None:
-        """Go on in the file that a resumed run continues in: it takes the place of the one that is open."""
+    def _reopen_if_replaced(self) -> bool:
+        """Go on in the file that a resumed run continues in: it takes the place of the one that is open.
+
+        Return whether the file is another one, or has been written to since the last look.
+        """
         try:
             found = self._path.stat()
         except FileNotFoundError:
@@ -208,7 +213,7 @@ class _Reader:
                 f"{self._path.name} was deleted or moved away while it is open here: what is shown is still read from "
                 "it, and is gone when it is closed"
             )
-            return
+            return False
         except OSError as error:
             raise InputError(f"{self._path} cannot be looked at: {error.strerror}") from error
         if (found.st_dev, found.st_ino) != self._place:
@@ -219,6 +224,9 @@ class _Reader:
             self._place = found.st_dev, found.st_ino
             old.close()
             self._perturbations, self._calibrated = Perturbations(session), False
+        mark = found.st_ino, found.st_mtime_ns, found.st_size
+        self._mark, before = mark, self._mark
+        return mark != before
 
     @property
     def _there(self) -> Session:
@@ -229,7 +237,10 @@ class _Reader:
         session = self._there
         if not self._calibrated:
             self._calibrated = session.n_steps > 0
-            self._noise = difference_noise(session)
+            try:
+                self._noise = difference_noise(session)
+            except StorageFault:
+                self._noise = None  # a shot of the calibration is damaged: the others can be seen all the same
         return Overview(
             path=self._path,
             status=session.status,
@@ -240,7 +251,6 @@ class _Reader:
             settings=session.settings,
             drive_limits=session.drive_limits,
             started=datetime.fromisoformat(session.start_time).timestamp(),
-            results=session.results,
             noise=self._noise,
             trouble=self._trouble,
         )

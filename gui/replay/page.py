@@ -1,5 +1,6 @@
 """The page of recorded runs: a table of sessions at the left, the open one and the ticked ones at the right."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from PyQt6.QtCore import QByteArray, Qt, QTimer
@@ -43,7 +44,16 @@ class ReplayPage(QWidget):
         self.notice.setTextFormat(Qt.TextFormat.PlainText)
         self.notice.setWordWrap(True)
         self.notice.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.notice.hide()
+        self.notice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._strip = QFrame(objectName="wrong")
+        dismiss = lab.actions.add(
+            self, "replay.dismiss", "Dismiss", "Ctrl+Shift+D", "Take away what is said to be wrong", self._strip.hide
+        )
+        strip = QHBoxLayout(self._strip)
+        strip.setContentsMargins(8, 2, 2, 2)
+        strip.addWidget(self.notice, 1)
+        strip.addWidget(lab.actions.button(dismiss), 0, Qt.AlignmentFlag.AlignTop)
+        self._strip.hide()
         self.header = QLabel(objectName="replay.header")
         self.header.setAccessibleName("The open session")
         self.header.setTextFormat(Qt.TextFormat.PlainText)
@@ -75,21 +85,22 @@ class ReplayPage(QWidget):
         lab.theme.changed.connect(self._paint)
         self._tell()
 
-    def _shower(self, tab: int):
+    def _shower(self, tab: int) -> Callable[[], None]:
         return lambda: self.tabs.setCurrentIndex(tab)
 
     def _lay_out(self) -> None:
         right = QWidget()
         column = QVBoxLayout(right)
         column.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.notice, self.header, self.work):
+        for widget in (self._strip, self.header, self.work):
             column.addWidget(widget)
         column.addWidget(self.tabs, 1)
         self._splitter = QSplitter(Qt.Orientation.Horizontal, objectName="replay.splitter")
         self._splitter.addWidget(self.browser)
         self._splitter.addWidget(right)
-        self._splitter.setStretchFactor(0, 2)
-        self._splitter.setStretchFactor(1, 5)
+        letter = self.fontMetrics().averageCharWidth()
+        self._splitter.setSizes([56 * letter, 142 * letter])
+        self._splitter.setStretchFactor(1, 1)
         self._splitter.setChildrenCollapsible(False)
         kept = self._lab.state.settings.value("replay/splitter")
         if isinstance(kept, QByteArray):
@@ -136,11 +147,14 @@ class ReplayPage(QWidget):
             self._session.close()
         self._session, self._opening = session, None
         self._wrong.clear()
+        self._tell_wrong()
         session.looked.connect(lambda now: self._looked(session, now))
         self.shots.show_session(session, overview)
         self.work.show_session(overview)
         self._looked(session, overview)
         self._compare()
+        if self.shots.isVisible():
+            self.shots.slider.setFocus()
 
     def _refused(self, session: OpenSession, why: str) -> None:
         if session is self._opening:
@@ -188,7 +202,7 @@ class ReplayPage(QWidget):
     def _tell_wrong(self) -> None:
         texts = [why for why in self._wrong.values() if why]
         self.notice.setText("\n".join(f"▲ {text}" for text in texts))
-        self.notice.setVisible(bool(texts))
+        self._strip.setVisible(bool(texts))
         self._paint()
 
     def _tell(self) -> None:
@@ -210,10 +224,7 @@ class ReplayPage(QWidget):
 
     def _paint(self) -> None:
         c = self._lab.theme.colours
-        self.notice.setFrameShape(QFrame.Shape.NoFrame)
-        self.notice.setStyleSheet(
-            f"background: {c['raised']}; color: {c['text']}; border-left: 5px solid {c['warn']}; padding: 4px;"
-        )
+        self._strip.setStyleSheet(f"#wrong {{ background: {c['raised']}; border-left: 5px solid {c['warn']}; }}")
 
     def _keep_splitter(self) -> None:
         self._lab.state.settings.setValue("replay/splitter", self._splitter.saveState())

@@ -48,6 +48,11 @@ class ShotsTab(QWidget):
         self._play_timer.setInterval(PLAY_MS)
         self._play_timer.timeout.connect(self._play_on)
 
+        self._paint_timer = QTimer(self)
+        self._paint_timer.setSingleShot(True)
+        self._paint_timer.setInterval(1)
+        self._paint_timer.timeout.connect(self._paint)
+
         self._make_actions()
         self.slider = QSlider(Qt.Orientation.Horizontal, objectName="replay.slider")
         self.slider.setAccessibleName("Shot")
@@ -70,7 +75,7 @@ class ShotsTab(QWidget):
         self.choice.currentIndexChanged.connect(self._chose)
 
         self.picture = ShotPlot(lab)
-        self.half = Plot(lab, "Perturbation of the drive", "symbol", "(u+ − u−)/2")
+        self.half = Plot(lab, "Perturbation of the drive, (u+ − u−)/2", "symbol", "drive")
         self.half.can_log = False
         self._half_curve = self.half.curve("", 1, Shape.STEPS, width=2)
         self._half_zero = self.half.line("", 0.0)
@@ -89,7 +94,7 @@ class ShotsTab(QWidget):
             ("replay.last", "Last", "End", "Go to the newest shot", lambda: self._go(self._count - 1)),
         )
         self._steps: list[QAction] = [add(self, *step) for step in steps]
-        signs = ("⏮", "⏪", "◀", "▶", "⏩", "⏭")
+        signs = ("|◀", "◀◀", "◀", "▶", "▶▶", "▶|")
         for action, sign in zip(self._steps, signs, strict=True):
             action.setIconText(sign)
         self._other = add(
@@ -132,13 +137,15 @@ class ShotsTab(QWidget):
         scroll.setWidget(self.facts)
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
+        for widget in (scroll.viewport(), self.facts):
+            assert widget is not None
+            widget.setAutoFillBackground(False)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setMinimumWidth(self.fontMetrics().averageCharWidth() * 38)
+        scroll.setMinimumWidth(self.fontMetrics().averageCharWidth() * 42)
         both = QSplitter(Qt.Orientation.Horizontal)
         both.addWidget(pictures)
         both.addWidget(scroll)
-        both.setStretchFactor(0, 3)
-        both.setStretchFactor(1, 1)
+        both.setStretchFactor(0, 1)
         both.setChildrenCollapsible(False)
         column = QVBoxLayout(self)
         column.addLayout(top)
@@ -304,8 +311,18 @@ class ShotsTab(QWidget):
         self._draw(view)
 
     def _draw(self, view: ShotView) -> None:
+        # Painted once, when the axes have gone along, and not after each curve.
+        for plot in (self.picture, self.half):
+            plot.canvas.setUpdatesEnabled(False)
+        self._paint_timer.start()
         row, other = view.row, view.other
-        self.picture.show_shot(row["drive"], row["response"], None if other is None else other["response"])
+        self.picture.show_shot(
+            row["drive"],
+            row["response"],
+            None if other is None else other["response"],
+            name=f"shot {view.index:,}",
+            other_name="other half",
+        )
         half = None if view.perturbation is None else view.perturbation.half
         if half is None:
             self._half_curve.set([0.0, 0.0], [0.0])
@@ -313,3 +330,7 @@ class ShotsTab(QWidget):
         else:
             self._half_curve.set(np.arange(len(half) + 1), half)
             self.half.say("")
+
+    def _paint(self) -> None:
+        for plot in (self.picture, self.half):
+            plot.canvas.setUpdatesEnabled(True)

@@ -57,10 +57,15 @@ class Estimator(ABC):
         self.config = config
         self.seed = seed
 
-    @property
+    @classmethod
     @abstractmethod
+    def cost(cls, config: TrainingConfig) -> int:
+        """Shots that one sample of a step costs."""
+
+    @property
     def shots_per_sample(self) -> int:
         """Shots that one sample of a step costs."""
+        return self.cost(self.config)
 
     @abstractmethod
     def step(self, batch: Batch) -> Step:

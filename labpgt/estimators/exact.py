@@ -2,6 +2,7 @@
 
 import torch
 
+from labpgt.config import TrainingConfig
 from labpgt.device import Differentiable
 from labpgt.errors import InputError
 from labpgt.estimators.base import Batch, Estimator, Step, StepReport
@@ -14,8 +15,8 @@ class Readout(Estimator):
 
     name = "readout"
 
-    @property
-    def shots_per_sample(self) -> int:
+    @classmethod
+    def cost(cls, config: TrainingConfig) -> int:
         """One."""
         return 1
 
@@ -43,8 +44,8 @@ class Backprop(Estimator):
             )
         self._reservoir = self.taker.reservoir
 
-    @property
-    def shots_per_sample(self) -> int:
+    @classmethod
+    def cost(cls, config: TrainingConfig) -> int:
         """One."""
         return 1
 

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.linalg.blas import sger
 
+from labpgt.config import TrainingConfig
 from labpgt.estimators.base import Batch, Step, StepReport, differences
 from labpgt.estimators.node import Node, slope
 from labpgt.events import Purpose, ShotsTaken
@@ -35,8 +36,8 @@ class JacobianTwin(Node):
         self._moments = np.zeros(3)
         """Decayed sums of predicted·measured, predicted² and measured²."""
 
-    @property
-    def shots_per_sample(self) -> int:
+    @classmethod
+    def cost(cls, config: TrainingConfig) -> int:
         """One pair."""
         return 2
 

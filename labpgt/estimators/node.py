@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from labpgt.config import TrainingConfig
 from labpgt.estimators.base import Batch, PairEstimator, Step, StepReport, differences
 from labpgt.events import Purpose, ShotsTaken
 from labpgt.rng import Draw, generator
@@ -35,10 +36,10 @@ class Node(PairEstimator):
     # Few directions share a pair, and its noise averages out over the samples: less is enough than for all parameters.
     margin = 5.0
 
-    @property
-    def shots_per_sample(self) -> int:
+    @classmethod
+    def cost(cls, config: TrainingConfig) -> int:
         """Two a direction."""
-        return 2 * self.config.directions
+        return 2 * config.directions
 
     def step(self, batch: Batch) -> Step:
         """One ± pair a direction and sample."""

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from labpgt.config import TrainingConfig
 from labpgt.estimators.base import Batch, PairEstimator, Step, StepReport, differences
 from labpgt.events import Purpose, ShotsTaken
 from labpgt.perturbations import draw_perturbation
@@ -60,10 +61,10 @@ class Pgt(PairEstimator):
     ladder = (1e-3, 3e-3, 1e-2, 3e-2)
     margin = 20.0
 
-    @property
-    def shots_per_sample(self) -> int:
+    @classmethod
+    def cost(cls, config: TrainingConfig) -> int:
         """Two a direction."""
-        return 2 * self.config.directions
+        return 2 * config.directions
 
     def step(self, batch: Batch) -> Step:
         """One ± pair a direction and sample."""

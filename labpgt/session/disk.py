@@ -45,21 +45,25 @@ def check_creatable(path: Path, todo: str = "choose another --out, or go on with
         raise InputError(f"session file {path}: the folder {folder} cannot be written to; choose another --out")
 
 
+def companion(path: Path, ending: str) -> Path:
+    """Return the place of a small file of labpgt's own that belongs to a session file and lies beside it."""
+    # A short name, whatever the length of the file's own.
+    return path.with_name(f".labpgt-{zlib.crc32(os.fsencode(path.name)):08x}{ending}")
+
+
 def part_path(path: Path) -> Path:
     """Return where the file is made before it appears at its place, and remove what dead processes left there.
 
     A process killed while it makes a file so leaves either the whole of it at its place or nothing.
     """
-    # A short name, whatever the length of the file's own.
-    stem = f".labpgt-{zlib.crc32(os.fsencode(path.name)):08x}"
-    name = re.compile(re.escape(stem) + r"-(\d+)\.part")
+    name = re.compile(re.escape(companion(path, "").name) + r"-(\d+)\.part")
     # Tidying up is no reason to fail: the folder may not be listed, or what is left may be another person's.
     with contextlib.suppress(OSError):
         for left in path.parent.iterdir():
             found = name.fullmatch(left.name)
             if found and (int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1]))):
                 left.unlink(missing_ok=True)
-    return path.with_name(f"{stem}-{os.getpid()}.part")
+    return companion(path, f"-{os.getpid()}.part")
 
 
 def put_in_place(part: Path, path: Path, replaced: os.stat_result | None = None) -> None:

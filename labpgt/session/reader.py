@@ -84,7 +84,8 @@ class Session(Recorded):
         self._read_rows(dtypes)
 
     @property
-    def _writer(self) -> dict[str, str]:
+    def writer(self) -> dict[str, str]:
+        """Provenance of the process that writes the file, or did last."""
         return self.resumptions[-1].provenance if self.resumptions else self.provenance
 
     @property

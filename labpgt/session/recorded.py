@@ -96,7 +96,7 @@ class Recorded(ABC):
         """Read what never changes; raises `ValueError` for what is not as expected."""
 
     @property
-    def _writer(self) -> dict[str, str]:
+    def writer(self) -> dict[str, str]:
         """Provenance of the process that writes the file, or did last."""
         return self.provenance
 
@@ -174,7 +174,7 @@ class Recorded(ABC):
             return Status.CRASHED if status is Status.RUNNING and (ended or not alive) else status
 
     def _writer_lives(self) -> bool:
-        recorded = self._writer
+        recorded = self.writer
         if recorded.get("host") == platform.node():
             return process_runs(recorded.get("pid", ""), recorded.get("process_create_time", ""))
         return time.time() - self._file.stat().st_mtime < _RECENT_S

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from labpgt.errors import StorageFault
 from labpgt.events import (
+    CONTINUED,
+    PAUSED,
     RESULTS,
     Checkpoint,
     EpochDone,
@@ -244,10 +246,10 @@ class SessionWriter:
             case RunWarning():
                 self._warn(event.message)
             case RunPaused():
-                self._warn(f"paused: {event.reason}")
+                self._warn(f"{PAUSED}{event.reason}")
                 self._flush()  # nothing else may come for long
             case RunContinued():
-                self._warn(f"goes on after a pause of {event.paused_s:.1f} s")
+                self._warn(f"{CONTINUED}{event.paused_s:.1f} s")
             case RunStopped():
                 self._stop(file, event)
 

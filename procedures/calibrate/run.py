@@ -24,7 +24,8 @@ from labpgt.errors import InputError, StorageFault
 from labpgt.events import SPOILED, Event, RunStopped, RunWarning, ShotsTaken, Status
 from labpgt.registry import make_device, setting_descriptions
 from procedures.characterize.run import characterize
-from procedures.train import StopRequest, run, with_device_defaults
+from procedures.configured import with_device_defaults
+from procedures.train import StopRequest, run
 
 MEASURES = {"gain": ("threshold", "memory"), "ring": ("noise", "repeatability", "compression")}
 """Steps that characterise the device, and what they measure."""

@@ -21,7 +21,8 @@ from labpgt.registry import make_device, setting_descriptions
 from labpgt.shots import device_errors
 from labpgt.validation import nearest
 from procedures.characterize.report import report
-from procedures.train import StopRequest, opened, with_device_defaults, worded
+from procedures.configured import with_device_defaults
+from procedures.train import StopRequest, opened, worded
 
 _SECTIONS = ("device", "training.seed", "session.file")
 """Of a configuration, what a characterisation uses."""

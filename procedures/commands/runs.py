@@ -54,7 +54,7 @@ def train(
     """
     from labpgt.config import load_config, to_toml
     from labpgt.registry import setting_descriptions
-    from procedures.train import with_device_defaults
+    from procedures.configured import with_device_defaults
 
     options = {
         "device.name": device,
@@ -74,8 +74,9 @@ def _train(config: "Config", as_json: bool) -> None:
 
     from labpgt.events import Status
     from labpgt.subscribers import Queued
+    from procedures.configured import default_path
     from procedures.console import ConsoleWatcher, print_summary
-    from procedures.train import default_path, run, summary
+    from procedures.train import run, summary
 
     path = default_path(config)
     with ConsoleWatcher(Console(stderr=True), f"session file: {path}") as watcher, Queued(watcher) as queued:

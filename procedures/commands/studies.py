@@ -76,7 +76,7 @@ def calibrate(
     from procedures.calibrate import run
     from procedures.calibrate.progress import CalibrateProgress
     from procedures.calibrate.report import print_summary, report
-    from procedures.train import with_device_defaults
+    from procedures.configured import with_device_defaults
 
     options = {"device.name": device, "training.estimator": estimator, "training.seed": seed}
     config = with_device_defaults(load_config(config_file, given(overrides, options)))

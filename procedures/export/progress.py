@@ -26,6 +26,6 @@ class ExportProgress(Display):
         if self._done:
             figures += f", {time_left((now - self._began) * (self._total / self._done - 1))}"
         self._show(description=self.name, total=self._total, completed=self._done, figures=figures)
-        if not self.console.is_terminal and now - self._last_line > PLAIN_INTERVAL_S:
+        if not self._live and now - self._last_line > PLAIN_INTERVAL_S:
             self._last_line = now
             self._say(f"{self.name}: {figures}")

@@ -15,9 +15,10 @@ from labpgt.errors import InputError
 from labpgt.events import RunContinued, RunPaused, RunWarning, Status
 from labpgt.registry import device_class
 from labpgt.subscribers import Queued
+from procedures.configured import with_device_defaults
 from procedures.console import continued_line, paused_line
 from procedures.pymeasured.parameters import TextParameter, of_section, toml_inline, toml_value
-from procedures.train import StopRequest, with_device_defaults
+from procedures.train import StopRequest
 
 log = logging.getLogger(__name__)
 P = TypeVar("P", bound=Procedure)

@@ -23,6 +23,7 @@ from procedures.characterize.run import default_path as characterisation_path
 from procedures.characterize.share import Share as MeasureShare
 from procedures.commands import runs as run_options
 from procedures.commands import studies as study_options
+from procedures.configured import default_path
 from procedures.pymeasured.base import RunProcedure, device_parameters, with_parameters
 from procedures.pymeasured.parameters import TextParameter, of_option, of_section
 from procedures.sweep.index import NAME as INDEX
@@ -31,7 +32,7 @@ from procedures.sweep.plan import plan
 from procedures.sweep.report import report
 from procedures.sweep.run import RunEnds, sweep
 from procedures.sweep.share import Share as SweepShare
-from procedures.train import StopRequest, default_path, run
+from procedures.train import StopRequest, run
 
 
 def _parameters_of_a_run() -> dict[str, Any]:

@@ -9,11 +9,11 @@ from pathlib import Path
 from labpgt.config import Config, SessionConfig, from_toml_text, load_config
 from labpgt.errors import InputError
 from labpgt.session import Session
-from procedures.train import with_device_defaults
+from procedures.configured import with_device_defaults
+from procedures.text import split_values
 
 SEED = "training.seed"
 _LONGEST_NAME = 100
-_OPENING, _CLOSING = "[{(", "]})"
 
 
 @dataclass(frozen=True)
@@ -67,24 +67,6 @@ def plan(
         if run.path.exists():
             _check_same(run)
     return runs
-
-
-def split_values(text: str) -> list[str]:
-    """Return the values of a list with commas; commas in brackets or quotes do not count."""
-    values, depth, quote, start = [], 0, "", 0
-    for i, c in enumerate(text):
-        if quote:
-            quote = "" if c == quote else quote
-        elif c in "'\"":
-            quote = c
-        elif c in _OPENING:
-            depth += 1
-        elif c in _CLOSING:
-            depth -= 1
-        elif c == "," and depth == 0:
-            values.append(text[start:i].strip())
-            start = i + 1
-    return [*values, text[start:].strip()]
 
 
 def _parsed(text: str) -> tuple[str, list[str]]:

@@ -9,10 +9,21 @@ import pytest
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PyQt6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
 
+from gui import jobs
 from gui.lab import Lab
 from gui.state import State
 from gui.theme import Mode, Theme
+from gui.window import MainWindow
+from tests.gui import forked
+
+
+@pytest.fixture(autouse=True)
+def _quick_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that need not load anything, where a process can be copied."""
+    if os.name == "posix":
+        monkeypatch.setattr(jobs, "_started", forked.start)
 
 
 @pytest.fixture
@@ -24,4 +35,17 @@ def lab(qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     yield lab
     for job in lab.jobs.going:
         job.kill()
+        if job.process is not None:
+            job.process.wait(10)
     lab.close()
+
+
+@pytest.fixture
+def window(lab: Lab, qtbot: QtBot) -> Iterator[MainWindow]:
+    """The whole window, without a desk."""
+    window = MainWindow(lab)
+    with qtbot.waitActive(window):
+        window.show()
+        window.activateWindow()
+    yield window
+    window.leave()

@@ -175,6 +175,12 @@ N9020A = COMMON | {
         {1e-6: ":SWE:TIME 1e-06", 6000: ":SWE:TIME 6000", "AUTO": ":SWE:TIME:AUTO ON"},
         (9e-7, 6000.1),
     ),
+    "reference_level": real(
+        ":DISP:WIND:TRAC:Y:RLEV",
+        {-170: ":DISP:WIND:TRAC:Y:RLEV -170 dBm", 30: ":DISP:WIND:TRAC:Y:RLEV 30 dBm"},
+        (-171, 31),
+    ),
+    "iq_reference_level": Case(":DISP:WAV:VIEW:WIND:TRAC:Y:RLEV?", {"-1.00E+01": -10.0}, {}),
     "attenuation": real(":POW:ATT", {0: ":POW:ATT 0 dB", 70: ":POW:ATT 70 dB"}, (-1, 71)),
     "detector": choice(
         ":DET", {"average": "AVER", "sample": "SAMP", "positive": "POS", "negative": "NEG", "normal": "NORM"}
@@ -193,6 +199,11 @@ FSX = COMMON | {
     "freq_span": real("FREQ:SPAN", {0: "FREQ:SPAN 0 HZ", 40e9: "FREQ:SPAN 40000000000 HZ"}, (-1, 4.1e10)),
     "freq_start": real("FREQ:STAR", {0: "FREQ:STAR 0 HZ", 40e9: "FREQ:STAR 40000000000 HZ"}, (-1, 4.1e10)),
     "freq_stop": real("FREQ:STOP", {0: "FREQ:STOP 0 HZ", 40e9: "FREQ:STOP 40000000000 HZ"}, (-1, 4.1e10)),
+    "reference_level": real(
+        "DISP:WIND:TRAC:Y:RLEV",
+        {-130: "DISP:WIND:TRAC:Y:RLEV -130 DBM", 30: "DISP:WIND:TRAC:Y:RLEV 30 DBM"},
+        (-131, 31),
+    ),
     "attenuation": real("INP:ATT", {0: "INP:ATT 0 DB", 75: "INP:ATT 75 DB"}, (-1, 76)),
     "res_bandwidth": real(
         "BAND:RES", {1: "BAND:RES 1", 10e6: "BAND:RES 10000000", "AUTO": "BAND:RES:AUTO ON"}, (0.9, 1.1e7)

@@ -92,7 +92,7 @@ def failing_later(instrument: PlainInstrument) -> None:
         (garbage, {}, "expected the model N5182B"),
         (page, {}, "is this the port for commands, and not one for web pages"),
         (closing, {}, "the connection is lost"),
-        (failing_later, {}, "asking what it can do"),
+        (failing_later, {}, "asking for its errors"),
         (None, {"serial": "MY42"}, "expected the N5182B with serial number MY42, found number MY00000001"),
         (None, {"options": ["653", "656"]}, "expected option 656 in the N5182B, found 653, 657"),
         (None, {"model": "N5182C"}, "no driver for model 'N5182C'; did you mean N5182B"),

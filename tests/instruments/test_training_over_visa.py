@@ -12,7 +12,8 @@ import pytest
 
 from instruments.magnonic_ring import MagnonicRing
 from labpgt.config import Config
-from labpgt.events import Status
+from labpgt.control import Request, ask
+from labpgt.events import Event, RunPaused, Status, StepDone
 from labpgt.session import Session
 from procedures.train import run
 from simulators.virtual_bench.bench import VirtualBench
@@ -61,6 +62,25 @@ def test_the_result_does_not_depend_on_how_shots_are_batched(
     device = MagnonicRing(bench=write_bench(bench, tmp_path / "bench.toml"))
     last = run(small(device_batch=device_batch), tmp_path / "run.h5", device=device)
     assert last.parameters_sha256 == faulty.hash
+
+
+def test_a_run_that_somebody_pauses_has_its_rf_off_and_comes_out_the_same(
+    bench: VirtualBench, faulty: FaultyBench, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.h5"
+    rf: list[bool] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, StepDone) and not rf:
+            rf.append(rf_on(bench))
+            ask(path, Request.PAUSE)
+        elif isinstance(event, RunPaused):
+            rf.append(rf_on(bench))
+            ask(path, Request.CONTINUE)
+
+    last = run(small(), path, [watch], device=MagnonicRing(bench=write_bench(bench, tmp_path / "bench.toml")))
+    assert rf == [True, False]
+    assert (last.status, last.parameters_sha256) == (Status.SUCCESS, faulty.hash)
 
 
 @pytest.mark.parametrize(("kind", "another"), list(zip(KINDS[::2], (*KINDS, KINDS[0])[1::2], strict=True)))

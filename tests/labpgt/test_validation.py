@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from labpgt.errors import InputError
 from labpgt.validation import nearest, validated
+from labpgt.validation import problems as problems_by_key
 
 
 class Window(StrEnum):
@@ -160,3 +161,42 @@ def test_nearest_survives_one_slip(name: str, data: st.DataObject) -> None:
     position = data.draw(st.integers(0, len(name) - 1))
     slip = name[:position] + data.draw(st.sampled_from(["", "_", name[position] * 2])) + name[position + 1 :]
     assert nearest(slip.upper(), ["0123456789", name]) == f' Did you mean "{name}"?'
+
+
+def test_problems_by_key_say_what_the_error_says() -> None:
+    data = {"span_hz": -1, "pints": 3, "delta": "x", "hidden": [3, 0], "source": {"power_dbm": 99}}
+    found = problems_by_key(Bench, data, "analyser")
+    assert found == {
+        "analyser.span_hz": "must be greater than 0",
+        "analyser.pints": 'unknown key. Did you mean "points"? Valid: ' + ", ".join(sorted(Bench.model_fields)),
+        "analyser.delta": 'must be a number or "auto"',
+        "analyser.hidden": "[1] = 0: must be at least 1",
+        "analyser.source": "address: must be given; power_dbm = 99: must be at most 25",
+    }
+    for key, sentence in found.items():
+        assert any(line.startswith(key) and sentence.split("; ")[0] in line for line in problems(**data))
+
+
+def test_a_problem_across_keys_is_the_sections() -> None:
+    data = {"span_hz": 10.0}
+    assert problems_by_key(Bench, data, "analyser") == {"analyser": "points = 1001 do not fit into span_hz = 10"}
+
+
+def test_without_a_section_the_first_two_names_are_the_key() -> None:
+    class Lab(BaseModel):
+        analyser: Bench = Bench()
+
+    found = problems_by_key(Lab, {"analyser": {"points": 0, "hidden": [0]}}, "")
+    assert found == {"analyser.points": "must be at least 2", "analyser.hidden": "[0] = 0: must be at least 1"}
+    assert problems_by_key(Lab, {"analyser": {"span_hz": 10.0}}, "") == {
+        "analyser": "points = 1001 do not fit into span_hz = 10"
+    }
+
+
+def test_written_values_are_what_their_type_says() -> None:
+    lax = {"address": "a", "power_dbm": "-3"}
+    assert validated(Source, lax, "source").power_dbm == -3
+    assert problems_by_key(Source, lax, "source", written=True) == {"source.power_dbm": "must be a number"}
+    written = {"address": "a", "power_dbm": -3, "window": "flat-top"}
+    assert validated(Source, written, "source", written=True).window is Window.FLAT_TOP
+    assert validated(Bench, {"limits": [0, 2]}, "analyser", written=True).limits == (0, 2)

@@ -293,7 +293,7 @@ def test_spoiled_shots_are_taken_again_and_an_ill_device_is_waited_for(
     for name in ("drive_deviation", "response_deviation", "noise_to_signal", "response_scale", "delta"):
         assert report[name] == pytest.approx(undisturbed[name], rel=1e-9)
     assert "paused" in done.err
-    assert "the device is well again" in done.err
+    assert "the run goes on after a pause of" in done.err
 
 
 def test_the_small_configuration_of_the_tests_can_be_calibrated(labpgt: Labpgt, small: Path) -> None:

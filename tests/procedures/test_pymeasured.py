@@ -19,6 +19,7 @@ from labpgt.config import Config, load_config
 from labpgt.errors import InputError
 from labpgt.events import Status
 from labpgt.session import Session
+from procedures.configured import with_device_defaults
 from procedures.pymeasured import (
     CalibrateProcedure,
     CharacterizeProcedure,
@@ -27,7 +28,6 @@ from procedures.pymeasured import (
     TrainProcedure,
 )
 from procedures.pymeasured.base import STOPPED, RunProcedure
-from procedures.train import with_device_defaults
 from tests.procedures.conftest import Labpgt
 from tests.runs import configured
 

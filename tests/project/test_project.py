@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from labpgt.config import load_config
 from labpgt.registry import make_device
-from procedures.train import with_device_defaults
+from procedures.configured import with_device_defaults
 
 ROOT = Path(__file__).resolve().parents[2]
 TEST_COMMAND = "bash .ci/setup && .venv/bin/pytest"

@@ -192,6 +192,19 @@ def test_plots_are_chosen_enlarged_and_remembered(page: LivePage, qtbot: QtBot, 
     other_lab.close()
 
 
+def test_nodes_of_the_last_shot_are_shown_apart(page: LivePage, finished: Path, qtbot: QtBot, lab: Lab) -> None:
+    opened(page, finished, qtbot)
+
+    def names() -> list[str]:
+        return [curve.name for curve in panel(page, "shot").plot.curves if curve.visible]
+
+    together = names()
+    lab.actions["live.nodes"].trigger()
+    assert {"node 0", "node 4"} <= set(names())
+    lab.actions["live.nodes"].trigger()
+    assert names() == together
+
+
 def test_what_is_held_stays_while_the_run_goes_on(page: LivePage, qtbot: QtBot, lab: Lab, finished: Path) -> None:
     lab.actions["live.hold"].trigger()
     drawn = page.drawn
@@ -288,7 +301,7 @@ def test_pauses_warnings_and_ends_are_told_in_words(page: LivePage) -> None:
 
     assert "running" in said(started())
     assert "paused</b></span> (the supply &lt;E36312A&gt; is lost" not in said(RunWarning("warm"))
-    assert "1 warnings, the last: warm" in said(Measured({"prior_loss": 0.25}))
+    assert "▲ 1 warning: warm" in said(Measured({"prior_loss": 0.25}))
     assert "paused</b></span> (lost the <supply>".replace("<supply>", "&lt;supply>") in said(
         RunPaused(0.0, "lost the <supply>")
     )

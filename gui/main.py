@@ -1,0 +1,88 @@
+"""Starts the window, and what works in the background for it."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from PyQt6.QtCore import QTimer
+from PyQt6.QtWidgets import QApplication
+
+from gui.crash import CrashReport
+from gui.lab import Lab
+from gui.state import State
+from gui.theme import Mode, Theme
+from gui.window import MainWindow
+from labpgt.errors import InputError, LabpgtError, StorageFault
+
+_SIGNALS_MS = 200
+"""Python notices a signal only when it runs: a timer sees to that it does."""
+_PRELOADED = ("llg-ring", "echo-state-ring")
+
+
+def main(file: Path | None = None, bench: Path | None = None) -> int:
+    """Show the window until it is closed; return the exit code.
+
+    Raises `InputError` for a file that is not there, `LabpgtError` where no window can be shown.
+    """
+    for path in (file, bench):
+        if path is not None and not path.exists():
+            raise InputError(f"{path}: no such file; check the path")
+    try:
+        state = State()
+    except OSError as error:
+        raise StorageFault(
+            f"the window's own folder {error.filename} cannot be made ({error.strerror}); name another in the "
+            "environment variable LABPGT_WINDOW_STATE"
+        ) from error
+    check_display()
+    app = QApplication.instance() or QApplication(sys.argv[:1])
+    assert isinstance(app, QApplication)
+    app.setApplicationName("labpgt")
+    app.setApplicationDisplayName("labpgt")
+    chosen = str(state.settings.value("colours", Mode.SYSTEM))
+    lab = Lab(state, Theme(app, Mode(chosen) if chosen in set(Mode) else Mode.SYSTEM), preload=_PRELOADED)
+    crash = CrashReport(state.crashes, lambda text: lab.noticed.emit("error", text))
+    crash.install()
+    window = MainWindow(lab)
+    window.show()
+    begin_in_background(lab, window, file, bench)
+    wake = QTimer()
+    wake.timeout.connect(lambda: None)
+    wake.start(_SIGNALS_MS)
+    before = {number: signal.signal(number, lambda *_: window.close()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return app.exec()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        crash.uninstall()
+
+
+def check_display() -> None:
+    """Raise `LabpgtError` where Qt would abort the process because there is no screen."""
+    if sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or os.environ.get("QT_QPA_PLATFORM")
+    ):
+        raise LabpgtError(
+            "there is no screen here (neither DISPLAY nor WAYLAND_DISPLAY is set); without one use labpgt train and "
+            "labpgt watch, or ssh -X"
+        )
+
+
+def begin_in_background(lab: Lab, window: MainWindow, file: Path | None, bench: Path | None) -> None:
+    """Once the window is there: find runs again, start the helper processes, open what was asked for."""
+
+    def begin() -> None:
+        if tail := lab.state.begins():
+            lab.notice("warning", f"the window did not end properly last time: {tail}")
+        lab.jobs.find_again()
+        lab.desk.begin()
+        lab.jobs.begin()
+        if bench is not None:
+            window.bench.file.setEditText(str(bench))
+            window.bench.connect_bench()
+        if file is not None:
+            window.open_session(file.resolve())
+
+    QTimer.singleShot(0, begin)

@@ -1,0 +1,1 @@
+"""The page of runs: the form of the next run, and the queue."""

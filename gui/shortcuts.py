@@ -1,0 +1,42 @@
+"""The list of everything that can be done, with its shortcut."""
+
+from PyQt6.QtGui import QKeySequence
+from PyQt6.QtWidgets import QDialog, QLineEdit, QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
+
+from gui.actions import Actions
+
+
+class Shortcuts(QDialog):
+    """A table that can be searched."""
+
+    def __init__(self, actions: Actions, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Shortcuts")
+        self.search = QLineEdit(objectName="shortcuts.search")
+        self.search.setPlaceholderText("Search")
+        self.search.setAccessibleName("Search")
+        self.search.setToolTip("Show only actions that contain this text")
+        self.list = QTreeWidget(objectName="shortcuts.list")
+        self.list.setAccessibleName("Actions")
+        self.list.setToolTip("Every action of the window")
+        self.list.setHeaderLabels(["Shortcut", "Action", "What it does"])
+        self.list.setRootIsDecorated(False)
+        for action in actions:
+            keys = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
+            item = QTreeWidgetItem([keys, action.text().replace("&", ""), action.statusTip()])
+            self.list.addTopLevelItem(item)
+        for column in (0, 1):
+            self.list.resizeColumnToContents(column)
+        box = QVBoxLayout(self)
+        box.addWidget(self.search)
+        box.addWidget(self.list)
+        self.search.textChanged.connect(self._narrow)
+        em = self.fontMetrics().horizontalAdvance("m")
+        self.resize(em * 70, em * 42)
+
+    def _narrow(self, text: str) -> None:
+        for row in range(self.list.topLevelItemCount()):
+            item = self.list.topLevelItem(row)
+            if item is not None:
+                words = " ".join(item.text(column) for column in range(3)).casefold()
+                item.setHidden(text.casefold() not in words)

@@ -1,0 +1,147 @@
+"""Jobs of the window: real command lines in processes of their own."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from pytestqt.qtbot import QtBot
+
+from gui.jobs import Job, Jobs, JobState
+from gui.lab import Lab
+from labpgt.config import DeviceConfig, to_toml
+from labpgt.session import Session
+from tests.runs import configured
+
+SECONDS = 60_000
+"""Longest wait for anything, in ms."""
+
+
+def write_config(path: Path, device: dict[str, Any] | None = None, **training: Any) -> Path:
+    """Write the small configuration, with these settings of the training and another device if one is given."""
+    config = configured(training=training)
+    if device is not None:
+        config = config.model_copy(update={"device": DeviceConfig(**device)})
+    path.write_text(to_toml(config), encoding="utf-8")
+    return path
+
+
+def start(lab: Lab, folder: Path, epochs: int = 1) -> Job:
+    """Start a small run of so many epochs."""
+    config = write_config(folder / "run.toml", epochs=epochs)
+    session = folder / "run.h5"
+    words = ["train", str(config), "--out", str(session), "--json"]
+    return lab.jobs.start("a run", words, session=session)
+
+
+def over(qtbot: QtBot, job: Job) -> None:
+    qtbot.waitUntil(lambda: job.state.over, timeout=SECONDS)
+
+
+def under_way(qtbot: QtBot, job: Job) -> None:
+    qtbot.waitUntil(lambda: job.state.over or job.progress.description == "training", timeout=SECONDS)
+    assert not job.state.over, job.message
+
+
+def test_a_run_is_started_watched_paused_and_stopped(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
+    job = start(lab, tmp_path, epochs=100_000)
+    under_way(qtbot, job)
+    assert job.state is JobState.RUNNING
+    assert 0 <= job.progress.share < 1
+    job.pause()
+    qtbot.waitUntil(lambda: job.state is JobState.PAUSED, timeout=SECONDS)
+    job.go_on()
+    qtbot.waitUntil(lambda: job.state is JobState.RUNNING, timeout=SECONDS)
+    job.stop()
+    over(qtbot, job)
+    assert (job.state, job.exit_code, job.outcome) == (JobState.STOPPED, 4, "stopped")
+    assert job.report["status"] == "aborted"
+    with Session(tmp_path / "run.h5") as session:
+        assert session.status == "aborted"
+        assert [w.split(":")[0].split(" ")[0] for w in session.warnings] == ["paused", "goes"]
+
+
+def test_a_run_that_is_refused_says_why(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
+    said: list[tuple[str, str]] = []
+    config = write_config(tmp_path / "run.toml", device={"name": "echo-state-ring", "n_nodes": -3})
+    job = lab.jobs.start("a run", ["train", str(config), "--json"])
+    job.said.connect(lambda level, text: said.append((level, text)))
+    over(qtbot, job)
+    assert (job.state, job.outcome) == (JobState.FAILED, "bad input")
+    assert "device.n_nodes = -3: must be at least 1" in job.message
+    assert said[-1] == ("error", job.message)
+
+
+def test_a_killed_run_is_told_apart_from_a_stopped_one(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
+    job = start(lab, tmp_path, epochs=100_000)
+    under_way(qtbot, job)
+    job.kill()
+    over(qtbot, job)
+    assert (job.state, job.outcome) == (JobState.FAILED, "its process was killed")
+
+
+def test_the_next_window_finds_a_run_again(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
+    job = start(lab, tmp_path, epochs=100_000)
+    under_way(qtbot, job)
+    (lab.state.jobs / "stale.job").write_text(json.dumps({"title": "x", "argv": [], "session": None, "pid": 1}))
+    (lab.state.jobs / "torn.job").write_text("{")
+    other = Jobs(lab.state.jobs, standby=False)
+    found: list[Job] = []
+    other.started.connect(found.append)
+    other.find_again()
+    again = found[0]
+    assert (len(found), again.title, again.session, again.pid) == (1, "a run", tmp_path / "run.h5", job.pid)
+    assert not list(lab.state.jobs.glob("stale.job")) + list(lab.state.jobs.glob("torn.job"))
+    under_way(qtbot, again)
+    again.stop()
+    over(qtbot, again)
+    assert again.state is JobState.STOPPED
+    other.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes in sessions of their own")
+def test_a_window_that_dies_takes_no_run_with_it(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys; from pathlib import Path; from PyQt6.QtCore import QCoreApplication, QTimer\n"
+        "from gui.jobs import Jobs\n"
+        "app = QCoreApplication([]); jobs = Jobs(Path(sys.argv[1]), standby=False)\n"
+        "jobs.start('a run', ['train', sys.argv[2], '--out', sys.argv[3], '--json'], session=Path(sys.argv[3]))\n"
+        "def die():\n"
+        "    if Path(sys.argv[3]).exists(): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "timer = QTimer(); timer.timeout.connect(die); timer.start(20); app.exec()\n"
+    )
+    import subprocess
+    import sys
+
+    config = write_config(tmp_path / "run.toml", epochs=100_000)
+    session = tmp_path / "run.h5"
+    words = [sys.executable, "-c", program, str(lab.state.jobs), str(config), str(session)]
+    died = subprocess.run(words, check=False, timeout=60)
+    assert died.returncode == -signal.SIGKILL
+    lab.jobs.find_again()
+    (job,) = lab.jobs.going
+    under_way(qtbot, job)
+    with Session(session) as recorded:
+        shots = recorded.n_shots
+        qtbot.waitUntil(lambda: recorded.refresh() or recorded.n_shots > shots, timeout=SECONDS)  # type: ignore[func-returns-value]
+    job.stop()
+    over(qtbot, job)
+    assert job.report["status"] == "aborted"
+    assert not psutil.pid_exists(job.pid or 0) or psutil.Process(job.pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_process_that_stands_by_becomes_the_run(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
+    said: list[str] = []
+    jobs = Jobs(lab.state.jobs, ["echo-state-ring"], standby=True)
+    jobs.standby_changed.connect(said.append)
+    jobs.begin()
+    qtbot.waitUntil(lambda: "ready for a run" in said, timeout=SECONDS)
+    config = write_config(tmp_path / "run.toml")
+    words = ["train", str(config), "--out", str(tmp_path / "run.h5"), "--json"]
+    job = jobs.start("a run", words, session=tmp_path / "run.h5", ready=True)
+    over(qtbot, job)
+    assert (job.state, job.report["status"], job.progress.share) == (JobState.DONE, "success", 1.0)
+    jobs.close()
