@@ -1,7 +1,8 @@
 """The window under test: off screen, with a folder of its own for everything it keeps."""
 
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,15 +10,31 @@ import pytest
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PyQt6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
 
+from gui import jobs
 from gui.lab import Lab
 from gui.state import State
 from gui.theme import Mode, Theme
+from gui.window import MainWindow
+from tests import forked
+
+_STARTED = jobs._started
+
+
+def _forked(argv: Sequence[str], place: Path, files: Path) -> "subprocess.Popen[bytes]":
+    out, err = files.with_suffix(".out"), files.with_suffix(".err")
+    return forked.start_command(argv, place, out, err, jobs.ENVIRONMENT)
 
 
 @pytest.fixture
 def lab(qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    """What the pages share, without a process that stands by; the desk is not started."""
+    """What the pages share, without a process that stands by; the desk is not started.
+
+    Jobs are copies of a process that has imported everything, where that can be; see `started_anew`.
+    """
+    if forked.POSSIBLE:
+        monkeypatch.setattr(jobs, "_started", _forked)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sessions").mkdir()
     lab = Lab(State(tmp_path / "window"), Theme(qapp, Mode.LIGHT), standby=False)
@@ -27,3 +44,20 @@ def lab(qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         if job.process is not None:
             job.process.wait(10)
     lab.close()
+
+
+@pytest.fixture
+def window(lab: Lab, qtbot: QtBot) -> Iterator[MainWindow]:
+    """The whole window, without a desk."""
+    window = MainWindow(lab)
+    with qtbot.waitActive(window):
+        window.show()
+        window.activateWindow()
+    yield window
+    window.leave()
+
+
+@pytest.fixture
+def started_anew(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are new interpreters, as a person's are."""
+    monkeypatch.setattr(jobs, "_started", _STARTED)

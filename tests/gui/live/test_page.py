@@ -192,6 +192,19 @@ def test_plots_are_chosen_enlarged_and_remembered(page: LivePage, qtbot: QtBot, 
     other_lab.close()
 
 
+def test_nodes_of_the_last_shot_are_shown_apart(page: LivePage, finished: Path, qtbot: QtBot, lab: Lab) -> None:
+    opened(page, finished, qtbot)
+
+    def names() -> list[str]:
+        return [curve.name for curve in panel(page, "shot").plot.curves if curve.visible]
+
+    together = names()
+    lab.actions["live.nodes"].trigger()
+    assert {"node 0", "node 4"} <= set(names())
+    lab.actions["live.nodes"].trigger()
+    assert names() == together
+
+
 def test_what_is_held_stays_while_the_run_goes_on(page: LivePage, qtbot: QtBot, lab: Lab, finished: Path) -> None:
     lab.actions["live.hold"].trigger()
     drawn = page.drawn

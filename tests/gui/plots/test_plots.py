@@ -139,6 +139,8 @@ def test_crosshair_by_keyboard_and_off(plot: Plot, lab: Lab, qtbot: QtBot) -> No
     lab.actions["plot.left"].trigger()
     assert len(pointed) >= 2
     assert pointed[-1] < pointed[-2]
+    lab.actions["plot.right"].trigger()
+    assert pointed[-1] == pytest.approx(pointed[-3])
     lab.actions["plot.crosshair"].trigger()
     assert not plot.cursors.on
     assert plot.cursors.x is None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from PyQt6.QtCore import Qt
-from PyQt6.QtWidgets import QLineEdit
+from PyQt6.QtWidgets import QFileDialog, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from gui.lab import Lab
@@ -63,6 +63,42 @@ def test_enter_opens_the_marked_run(page: ReplayPage, qtbot: QtBot, until: Until
     qtbot.keyClick(table, Qt.Key.Key_Return)
     until(lambda: page.shots.shown is not None)
     assert page.header.text().startswith("pgt.h5: ✔ success")
+
+
+def test_sessions_are_found_ticked_and_opened(
+    page: ReplayPage, lab: Lab, until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed(page, until)
+    do = lab.actions
+    do["replay.filter"].trigger()
+    until(page.browser.filter.hasFocus)
+    page.browser.filter.setText("pgt.h5")
+    table, proxy = page.browser.table, page.browser.table.model()
+    assert proxy is not None
+    table.setCurrentIndex(proxy.index(0, 0))
+    do["replay.tick"].trigger()
+    assert [path.name for path in page._ticked] == ["pgt.h5"]
+    do["replay.tick"].trigger()
+    assert page._ticked == []
+    do["replay.open"].trigger()
+    until(lambda: page.header.text().startswith("pgt.h5"))
+    for number, name in enumerate(("shots", "overlay", "settings")):
+        do[f"replay.tab.{name}"].trigger()
+        assert page.tabs.currentIndex() == number
+    page.open_session(lab.sessions / "foreign.h5")
+    until(page.notice.isVisible)
+    do["replay.dismiss"].trigger()
+    assert not page.notice.isVisible()
+    live: list[Path] = []
+    lab.live_wanted.connect(live.append)
+    do["replay.live"].trigger()
+    assert live == [lab.sessions / "pgt.h5"]
+    chosen = [str(tmp_path / "window"), ""]
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: chosen.pop(0))
+    for _ in range(2):  # the second time it is cancelled
+        do["replay.folder"].trigger()
+        until(lambda: page.browser.count.text() == "No sessions here")
+    assert (lab.sessions, chosen) == (tmp_path / "window", [])
 
 
 def test_what_is_no_session_is_refused_in_the_page_and_the_open_one_stays(

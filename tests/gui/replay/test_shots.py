@@ -44,7 +44,8 @@ for line in sys.stdin:
 def writing(lab: Lab, until: Until) -> Iterator["subprocess.Popen[str]"]:
     """A process that writes so many shots into running.h5 whenever it is told a number."""
     path = lab.sessions / "running.h5"
-    with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdin=subprocess.PIPE, text=True) as process:
+    words = [sys.executable, "-c", WRITER, str(path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as process:
         tell(process, 20)
         until(path.exists)
         yield process
@@ -57,35 +58,48 @@ def tell(process: "subprocess.Popen[str]", shots: int) -> None:
     process.stdin.flush()
 
 
-def test_the_keys_go_through_the_shots(
-    page: ReplayPage, opened: Callable[[str], Path], qtbot: QtBot, until: Until
+def test_keys_and_buttons_go_through_the_shots(
+    page: ReplayPage, opened: Callable[[str], Path], qtbot: QtBot, until: Until, lab: Lab
 ) -> None:
     opened("pgt.h5")
     page.activate()
     last = page.shots._count - 1
     page_of = page.shots._page
-    for key, place in (
-        (Qt.Key.Key_Right, 1),
-        (Qt.Key.Key_PageDown, 1 + page_of),
-        (Qt.Key.Key_Left, page_of),
-        (Qt.Key.Key_End, last),
-        (Qt.Key.Key_Right, last),
-        (Qt.Key.Key_H, last - 1),
-        (Qt.Key.Key_PageUp, last - 1 - page_of),
-        (Qt.Key.Key_Home, 0),
-    ):
-        qtbot.keyClick(page.shots.slider, key)
-        until(lambda place=place: page.shots.shown.index == place)
-        assert page.shots.slider.value() == page.shots.spin.value() == place
+    for by_key in (True, False):
+        for key, name, place in (
+            (Qt.Key.Key_Right, "replay.next", 1),
+            (Qt.Key.Key_PageDown, "replay.on", 1 + page_of),
+            (Qt.Key.Key_Left, "replay.previous", page_of),
+            (Qt.Key.Key_End, "replay.last", last),
+            (Qt.Key.Key_Right, "replay.next", last),
+            (Qt.Key.Key_H, "replay.other", last - 1),
+            (Qt.Key.Key_PageUp, "replay.back", last - 1 - page_of),
+            (Qt.Key.Key_Home, "replay.first", 0),
+        ):
+            if by_key:
+                qtbot.keyClick(page.shots.slider, key)
+            else:
+                lab.actions[name].trigger()
+            until(lambda place=place: page.shots.shown.index == place)
+            assert page.shots.slider.value() == page.shots.spin.value() == place
 
 
-def test_the_shots_are_played(page: ReplayPage, opened: Callable[[str], Path], qtbot: QtBot, until: Until) -> None:
+def test_the_shots_are_played(
+    page: ReplayPage, opened: Callable[[str], Path], qtbot: QtBot, until: Until, lab: Lab
+) -> None:
     opened("pgt.h5")
     page.activate()
     page.shots._go(page.shots._count - 4)
     until(lambda: page.shots.shown.index == page.shots._count - 4)
     qtbot.keyClick(page.shots.slider, Qt.Key.Key_P)
     until(lambda: page.shots.shown.index == page.shots._count - 1 and not page.shots._play.isChecked())
+    page.shots._go(0)
+    lab.actions["replay.play"].trigger()
+    until(lambda: page.shots.shown.index >= 2)
+    lab.actions["replay.play"].trigger()
+    here = page.shots._at
+    lab.actions["replay.next"].trigger()
+    until(lambda: page.shots.shown.index == here + 1)
 
 
 def test_everything_about_a_shot_is_told(page: ReplayPage, opened: Callable[[str], Path], until: Until) -> None:
@@ -148,6 +162,8 @@ def test_a_running_session_grows_is_followed_and_found_crashed(
     tell(writing, 10)
     until(lambda: page.shots._count == 60)
     assert page.shots.shown.index == 48
+    lab.actions["replay.newest"].trigger()
+    until(lambda: page.shots.shown.index == 59)
     page.shots.choice.setCurrentIndex(list(Choice).index(Choice.FLAGGED))
     until(lambda: page.shots._numbers is not None and page.shots._numbers.tolist() == [19, 49, 59])
     until(lambda: page.shots.facts.value("Flags").startswith("drift"))

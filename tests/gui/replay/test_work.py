@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from PyQt6.QtWidgets import QCheckBox
+from PyQt6.QtWidgets import QCheckBox, QFileDialog
 
 from gui.jobs import Job, JobState
 from gui.lab import Lab
@@ -19,7 +19,7 @@ def test_an_aborted_run_is_resumed_and_then_verified(
     path = opened("aborted.h5")
     live: list[Path] = []
     lab.live_wanted.connect(live.append)
-    page.work.resume.trigger()
+    lab.actions["replay.resume"].trigger()
     assert live == [path]
     assert not page.work.verify.isEnabled()
     until(lambda: page.work.job.state.over)
@@ -27,27 +27,38 @@ def test_an_aborted_run_is_resumed_and_then_verified(
     # The file that took the place of the one that was open.
     until(lambda: "✔ success" in page.header.text())
     assert not page.work.resume.isEnabled()
-    page.work.verify.trigger()
+    lab.actions["replay.verify"].trigger()
     until(lambda: page.work.job.argv[0] == "replay" and page.work.job.state.over)
     shots = page.shots._count
     assert page.work.outcome.text().startswith(f"✔ verified: {shots} shots reproduced bit for bit")
 
 
 def test_a_run_is_exported_and_files_are_not_replaced_unasked(
-    page: ReplayPage, opened: Callable[[str], Path], sessions: Path, until: Until
+    page: ReplayPage, opened: Callable[[str], Path], sessions: Path, until: Until, lab: Lab, tmp_path: Path
 ) -> None:
     opened("pgt.h5")
     (sessions / "pgt-steps.csv").write_text("mine")
-    page.work.export.trigger()
+    lab.actions["replay.export"].trigger()
     until(lambda: page.work.job.state.over)
     assert page.work.outcome.text().startswith("✖ export pgt.h5: bad input")
     assert "exists already" in page.work.outcome.text()
     assert (sessions / "pgt-steps.csv").read_text() == "mine"
     page.findChild(QCheckBox, "replay.replace").setChecked(True)
-    page.work.export.trigger()
+    lab.actions["replay.export"].trigger()
     until(lambda: page.work.job.state.over)
     assert page.work.outcome.text().startswith(f"✔ exported into {sessions}: pgt-shots.csv, pgt-steps.csv")
     assert "gradient_norm" in (sessions / "pgt-steps.csv").read_text()
+    lab.actions["replay.export-to"].trigger()
+    dialog = page.findChild(QFileDialog, "replay.export-folder")
+    assert dialog is not None
+    (tmp_path / "there").mkdir()
+    dialog.fileSelected.emit(str(tmp_path / "there"))
+    dialog.reject()
+    # What takes long can be stopped.
+    lab.actions["replay.stop"].trigger()
+    until(lambda: page.work.job.state.over)
+    assert page.work.outcome.text() == "■ export pgt.h5: stopped"
+    assert list((tmp_path / "there").iterdir()) == []
 
 
 def test_outcomes_that_are_rare(tmp_path: Path) -> None:
