@@ -236,9 +236,9 @@ class Plot(QWidget):
         """Always the same, so that nothing moves when a value gets longer; more for the markers."""
         height = (self.legend_lines or 1) * self.fontMetrics().lineSpacing()
         if self.cursors.markers or not self.legend_lines:
+            self._values.setMinimumHeight(0)  # what it needs would be no less than it has
             height = max(height, self._values.heightForWidth(self._values.width()))
-        if height != self._values.height():
-            self._values.setFixedHeight(height)
+        self._values.setFixedHeight(height)
 
     @property
     def values_text(self) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PyQt6.QtCore import QMimeData, QPointF, Qt, QUrl
 from PyQt6.QtGui import QDropEvent
+from PyQt6.QtTest import QTest
 from PyQt6.QtWidgets import QComboBox, QFileDialog, QLabel, QLineEdit, QSpinBox, QToolButton
 from pytestqt.qtbot import QtBot
 
@@ -356,3 +357,20 @@ def test_every_action_says_what_it_does(page: RunsPage, lab: Lab) -> None:
         if button.objectName().partition(":")[0] in ("button", "reset", "browse", "heading"):
             assert button.defaultAction() in list(lab.actions)
             assert button.accessibleName()
+
+
+def test_tab_goes_as_one_reads_also_through_rows_that_came_later(page: RunsPage, qtbot: QtBot) -> None:
+    page.form.load({"device": {"name": "magnonic-ring"}})
+    qtbot.waitUntil(lambda: page.form.row("device.bench") is not None)
+    page.activateWindow()
+    page.presets.setFocus()
+    qtbot.waitUntil(page.presets.hasFocus)
+    names: list[str] = []
+    while (focus := page.focusWidget()) is not None and focus.objectName() not in names:
+        names.append(focus.objectName())
+        QTest.keyClick(focus, Qt.Key.Key_Tab)
+    wanted = [
+        *("form-presets", "form-search", "button:form.changed-only", "button:form.open", "heading:task", "task.name"),
+        *("device.name", "device.bench", "heading:training", "button:run.start", "queue"),
+    ]
+    assert [name for name in names if name in wanted] == wanted
