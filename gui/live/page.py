@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-from PyQt6.QtWidgets import QFileDialog, QGridLayout, QLabel, QVBoxLayout, QWidget
+from PyQt6.QtWidgets import QFileDialog, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from gui.following import Follower
 from gui.lab import Lab
 from gui.live.controls import Controls
 from gui.live.detail import Detail
 from gui.live.headline import Headline
+from gui.live.hold import HoldButtons
 from gui.live.panels import PANELS, How, Panel
 from gui.live.run import Against, Run
 from gui.plots import Plot
@@ -54,11 +55,17 @@ class LivePage(QWidget):
         self.grid = QGridLayout()
         self.grid.setSpacing(self.fontMetrics().height() // 3)
         self.controls = Controls(lab, self)
+        self.hold = HoldButtons(lab, self)
+        self.hold.refused.connect(lambda why: self.tell("error", why))
+        top = QHBoxLayout()
+        top.addWidget(self.headline, 1)
+        top.addWidget(self.hold)
         layout = QVBoxLayout(self)
         gap = self.fontMetrics().height() // 2
         layout.setContentsMargins(gap, gap, gap, gap)
         layout.setSpacing(gap // 2)
-        for widget in (self.headline, self.banner, self.controls):
+        layout.addLayout(top)
+        for widget in (self.banner, self.controls):
             layout.addWidget(widget)
         layout.addLayout(self.grid, 1)
         for panel in self.panels:
@@ -147,6 +154,7 @@ class LivePage(QWidget):
             panel.draw(run, how)
         if self.path is not None:
             self.headline.draw(run, self.path.name)
+        self.hold.draw(run, self.path)
         self.drawn += 1
 
     def fit_all(self) -> None:
@@ -207,6 +215,7 @@ class LivePage(QWidget):
                 panel.plot.fit()
 
     def _drained(self) -> None:
+        self.hold.draw(self.run, self.path)
         if self.isVisible() and not self.controls.held:
             self.draw()
 
