@@ -50,11 +50,13 @@ def start(target: Callable[..., object], *arguments: object) -> Forked:
     return Forked(process)
 
 
-def start_command(argv: Sequence[str], place: Path, out: Path, err: Path, environment: Mapping[str, str]) -> Forked:
+def start_command(
+    argv: Sequence[str], place: Path, out: Path, err: Path, environment: Mapping[str, str] | None = None
+) -> Forked:
     """Start `labpgt ARGV` in a folder and a session of its own, its standard output and error in files."""
     for file in (out, err):
         file.touch()
-    return start(_command, list(argv), str(place), str(out), str(err), dict(environment))
+    return start(_command, list(argv), str(place), str(out), str(err), dict(environment or {}))
 
 
 def redirect(out: str, err: str) -> None:
