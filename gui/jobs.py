@@ -258,8 +258,8 @@ class Job(QObject):
         """How it ended, in words; nothing while it goes on."""
         if self.exit_code is None:
             return ""
-        if self.exit_code < 0 and self.state is JobState.FAILED:
-            return "its process was killed"
+        if self.exit_code < 0:
+            return "its process was killed" if self.state is JobState.FAILED else EXIT_WORDS[4]
         return EXIT_WORDS.get(self.exit_code, f"exit code {self.exit_code}")
 
 

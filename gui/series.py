@@ -16,7 +16,7 @@ class Series:
     """Rows of numbers in their order, each bin `per` of them: where they lie, and their mean, least and greatest value.
 
     `places` are columns that rise (shots, time), of which the mean is kept; `values` those of which least and greatest
-    are kept as well. A value may be NaN: it then does not count.
+    are kept as well. A value that is not finite does not count.
     """
 
     def __init__(self, places: Sequence[str], values: Sequence[str], capacity: int = CAPACITY) -> None:
@@ -51,7 +51,7 @@ class Series:
             self._sum[i, into] += np.add.reduceat(np.asarray(columns[name], np.float64), starts)
         for i, name in enumerate(self.values):
             value = np.asarray(columns[name], np.float64)
-            there = ~np.isnan(value)
+            there = np.isfinite(value)
             self._count[i, into] += np.add.reduceat(there.astype(np.float64), starts)
             self._total[i, into] += np.add.reduceat(np.where(there, value, 0.0), starts)
             least = np.minimum.reduceat(np.where(there, value, np.inf), starts)

@@ -21,6 +21,7 @@ class Standby(QObject):
         super().__init__()
         self._preload = tuple(preload)
         self._process: subprocess.Popen[bytes] | None = None
+        self._leaving: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> None:
         """Start the process, unless there is one; what it loads takes some seconds of its own time."""
@@ -70,6 +71,7 @@ class Standby(QObject):
         """Let it leave."""
         process, self._process = self._process, None
         if process is not None:
+            self._leaving = process
             assert process.stdin is not None
             with suppress(OSError):
                 process.stdin.close()
@@ -81,3 +83,5 @@ class Standby(QObject):
                 with suppress(ValueError, RuntimeError):  # no JSON, or the window is gone
                     if "ready" in json.loads(line):
                         self.state_changed.emit("ready for a run")
+        if process is self._leaving:
+            process.wait()  # so that no dead process is left behind

@@ -37,13 +37,14 @@ _LIGHT = {
     "danger": "#c62300",
     "on_danger": "#ffffff",
 }
+# The base is the brighter one: the style draws no outline around a field that is seen on a dark window.
 _DARK = {
-    "window": "#191b20",
-    "base": "#101216",
-    "raised": "#2a2e36",
+    "window": "#17191d",
+    "base": "#272b32",
+    "raised": "#3a404b",
     "text": "#eceef2",
     "muted": "#a2abba",
-    "grid": "#3b414c",
+    "grid": "#4c535f",
     "accent": "#56b4e9",
     "on_accent": "#0c0d10",
     "ok": "#2fc796",

@@ -1,6 +1,7 @@
 """What is always in view: the RF's state, RF OFF, and the run in hand."""
 
 from PyQt6.QtCore import Qt
+from PyQt6.QtGui import QPainter, QPaintEvent
 from PyQt6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QVBoxLayout
 
 from gui.jobs import Job, JobState
@@ -15,6 +16,16 @@ _RF_WORDS = {
     Rf.IN_DOUBT: ("?", "RF IN DOUBT", "error", "Nobody can say whether RF is on: take it to be on"),
 }
 PROGRESS_STEPS = 1000
+
+
+class _Elided(QLabel):
+    """A line that ends in an ellipsis where it is too long; the whole of it is its tooltip."""
+
+    def paintEvent(self, _event: QPaintEvent | None) -> None:  # noqa: N802  # Qt's own
+        """Draw as much as fits."""
+        painter = QPainter(self)
+        text = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, text)
 
 
 class TopBar(QFrame):
@@ -35,10 +46,10 @@ class TopBar(QFrame):
         )  # fmt: skip
         self.off = actions.button(off)
         self.off.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
-        self.title = QLabel(objectName="run.title")
+        self.title = _Elided(objectName="run.title")
         self.title.setTextFormat(Qt.TextFormat.PlainText)
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.figures = QLabel(objectName="run.figures")
+        self.figures = _Elided(objectName="run.figures")
         self.figures.setTextFormat(Qt.TextFormat.PlainText)
         self.figures.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.bar = QProgressBar(objectName="run.progress")
@@ -99,8 +110,9 @@ class TopBar(QFrame):
             return
         word = job.outcome if over else str(job.state)
         self.title.setText(f"{job.title} · {word}")
+        self.title.setToolTip(self.title.text())
         doing = " · ".join(part for part in (job.progress.description, job.progress.figures) if part)
-        self.figures.setText(job.message if over or not doing else doing)
+        self.figures.setText(" ".join((job.message if over or not doing else doing).split()))
         self.figures.setToolTip(job.message)
         share = 1.0 if job.state is JobState.DONE else job.progress.share
         self.bar.setValue(round(share * PROGRESS_STEPS))
@@ -130,9 +142,10 @@ class TopBar(QFrame):
 
     def _paint(self) -> None:
         c = self._lab.theme.colours
+        large = self.font().pointSizeF() * 1.6
         self.off.setStyleSheet(
-            f"QToolButton {{ background: {c['danger']}; color: {c['on_danger']}; font-weight: bold; font-size: 15pt; "
-            f"border: 2px solid {c['danger']}; border-radius: 4px; padding: 2px 18px; }}"
+            f"QToolButton {{ background: {c['danger']}; color: {c['on_danger']}; font-weight: bold; "
+            f"font-size: {large:g}pt; border: 2px solid {c['danger']}; border-radius: 4px; padding: 2px 18px; }}"
             f"QToolButton:hover, QToolButton:focus {{ border-color: {c['text']}; }}"
         )
         self.setStyleSheet(f"#top_bar {{ background: {c['raised']}; }}")

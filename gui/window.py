@@ -20,6 +20,7 @@ from PyQt6.QtWidgets import (
 
 from gui.banner import Banner
 from gui.bench import BenchPage
+from gui.focus import FocusFrames
 from gui.jobs import Job
 from gui.lab import Lab
 from gui.live import LivePage
@@ -77,7 +78,13 @@ class MainWindow(QMainWindow):
         self._closing.timeout.connect(self._close_when_over)
         self._looks_left = _RF_LOOKS
         self._may_close = False
+        self._focus = FocusFrames(lab.theme, self)
         self._restore()
+
+    def leave(self) -> None:
+        """Close at once, without asking: runs go on."""
+        self._may_close = True
+        self.close()
 
     def go(self, name: str) -> None:
         """Show a page by its name."""
@@ -275,6 +282,7 @@ class MainWindow(QMainWindow):
                 return True
             if choice == "cancel":
                 return False
+            self.runs.queue.hold("the window is closing")
             for job in going:
                 job.stop()
         self._looks_left = _RF_LOOKS

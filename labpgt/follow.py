@@ -98,7 +98,7 @@ _ENDED = {Status.CRASHED: "crashed", Status.ABORTED: "was aborted", Status.FAILE
 def until_the_end(
     session: Session, door: "Door", look: Callable[[Session, bool, RunStopped | None], list[T]]
 ) -> Generator[T, None, RunStopped | None]:
-    """Yield what each look finds; return how the run ended, None when the file has to be opened again or following ends.
+    """Yield what each look finds; return how the run ended, None to open the file again or to end following.
 
     `look` gets the session, refreshed, whether it is time for what changes rarely, and how the run ended if it has.
     """

@@ -6,7 +6,7 @@ what is new comes as soon as ever.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -137,10 +137,10 @@ class _Reader:
         rare = self._untold.look(session, seldom, last is not None)
         # The beginning has to be known before the first rows, and the end after the last.
         if self._begun:
-            found.insert(0, News(events=self._begun, **_counts(there)))
+            found.insert(0, replace(_counted(there), events=self._begun))
             self._begun = []
         if events := [*rare, *([last] if last is not None else [])]:
-            found.append(News(events=events, **_counts(there)))
+            found.append(replace(_counted(there), events=events))
         if self.behind and last is None:
             found.append(self.read_on(session))
         return found
@@ -152,11 +152,11 @@ class _Reader:
         self.behind = max(there.values()) > SHORT
         if not self.behind:
             self._new = dict.fromkeys(there, 0)
-            return News(**_counts(there))
+            return _counted(there)
         self._new = dict(there)
         sample = Part(**{name: _sampled(session, name, length) for name, length in there.items()})
         first = max(0, there["marks"] - self._whole(session))
-        return News(sample=sample, shots=session.shots(first, there["marks"]), share_read=0.0, **_counts(there))
+        return replace(_counted(there), sample=sample, shots=session.shots(first, there["marks"]), share_read=0.0)
 
     def _rest_of(self, session: Session, there: dict[str, int], everything: bool) -> list[News]:
         """Return the rows that have come since the last look, block by block."""
@@ -179,7 +179,7 @@ class _Reader:
             # Only now, when nothing more can fail: what could not be read is looked for again.
             for name, rows in part.items():
                 self._new[name] += len(rows)
-            found.append(News(new=Part(**part), shots=shots, **_counts(there)))
+            found.append(replace(_counted(there), new=Part(**part), shots=shots))
         return found
 
     def read_on(self, session: Session) -> News:
@@ -187,17 +187,19 @@ class _Reader:
         began = time.monotonic()
         there = dict(self._new)
         parts: dict[str, list[Rows]] = {name: [] for name in there}
-        while any(self._past[name] < there[name] for name in there) and time.monotonic() - began < _READING_S:
+        while any(self._past[name] < there[name] for name in there):
             # The one that is furthest behind, so that all of them grow together.
             name = min(there, key=lambda name: self._past[name] / max(1, there[name]))
             start, stop = self._past[name], min(there[name], self._past[name] + _block(session, name))
             rows = _read(session, name, start, stop)
             parts[name].append(_marks(rows) if name == "marks" else rows)
             self._past[name] = stop
+            if time.monotonic() - began > _READING_S:
+                break
         self.behind = any(self._past[name] < there[name] for name in there)
         past = Part(**{name: np.concatenate(rows) for name, rows in parts.items() if rows})
         done = sum(self._past.values()) / max(1, sum(there.values()))
-        return News(past=past, caught_up=not self.behind, share_read=done, **_counts(there))
+        return replace(_counted(there), past=past, caught_up=not self.behind, share_read=done)
 
     def _whole(self, session: Session) -> int:
         size = shot_dtype(session.symbols, session.nodes).itemsize
@@ -208,8 +210,8 @@ def _lengths(session: Session) -> dict[str, int]:
     return {"steps": session.n_steps, "epochs": session.n_epochs, "marks": session.n_shots}
 
 
-def _counts(there: dict[str, int]) -> dict[str, int]:
-    return {"n_shots": there["marks"], "n_steps": there["steps"], "n_epochs": there["epochs"]}
+def _counted(there: dict[str, int]) -> News:
+    return News(n_shots=there["marks"], n_steps=there["steps"], n_epochs=there["epochs"])
 
 
 def _dtype(session: Session, name: str) -> np.dtype[np.void]:

@@ -15,7 +15,7 @@ from labpgt.perturbations import draw_perturbation
 from labpgt.rng import Draw, generator
 from labpgt.session import Session
 
-FIRST = 12
+FIRST = 10
 """Parameters whose perturbation is told one by one."""
 _BLOCK_BYTES = 4 << 20
 _BYTES_A_PARAMETER = 8

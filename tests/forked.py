@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 POSSIBLE = "forkserver" in multiprocessing.get_all_start_methods()
 _IMPORTED = (
     *("tests.kills", "procedures.resume", "procedures.console", "procedures.commands.runs"),
-    *("simulators.echo_state", "instruments.magnonic_ring"),
+    *("procedures.commands.files", "simulators.echo_state", "instruments.magnonic_ring", "instruments.bench_command"),
     *("sklearn.datasets", "sklearn.linear_model", "sklearn.model_selection", "torch._dynamo"),
 )
 """What takes seconds to import, and is imported only when a run needs it."""
@@ -56,7 +57,13 @@ def start_command(
     """Start `labpgt ARGV` in a folder and a session of its own, its standard output and error in files."""
     for file in (out, err):
         file.touch()
-    return start(_command, list(argv), str(place), str(out), str(err), dict(environment or {}))
+    context = multiprocessing.get_context("forkserver")
+    begins, begun = context.Pipe(duplex=False)
+    process = start(_command, begun, list(argv), str(place), str(out), str(err), dict(environment or {}))
+    begins.recv()  # from now on a signal does what it does to an interpreter of its own
+    begins.close()
+    begun.close()
+    return process
 
 
 def redirect(out: str, err: str) -> None:
@@ -65,12 +72,18 @@ def redirect(out: str, err: str) -> None:
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
 
 
-def _command(argv: list[str], place: str, out: str, err: str, environment: dict[str, str]) -> None:
+def _command(begun: Any, argv: list[str], place: str, out: str, err: str, environment: dict[str, str]) -> None:
     from procedures.cli import script
 
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    begun.send(None)
     os.environ.update(environment)
     os.chdir(place)
     redirect(out, err)
     sys.argv = ["labpgt", *argv]
-    script()
+    try:
+        script()
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)

@@ -60,7 +60,9 @@ def events(
         rows["epoch"], rows["step"], rows["sign"] = count // per_epoch, count // per_step, 1 - 2 * (count % 2)
         rows["time"] = BEGAN + SHOT_S * count
         rows["drive"] = rng.random((len(count), symbols))
-        rows["response"] = np.sin(time_of + 1e-5 * count[:, None, None]) + 0.05 * rng.standard_normal(time_of.shape)
+        rows["response"] = np.sin(time_of + 1e-5 * count[:, None, None]) + rng.random(
+            (len(count), *time_of.shape), np.float32
+        ) * np.float32(0.1)
         rows["flags"][count % 50_000 == 49_999] = Flag.OVERLOAD
         rows["flags"][count % 50_000 == 0] = Flag.RETAKEN
         yield ShotsTaken(rows)

@@ -24,7 +24,7 @@ class Instruments(QTreeWidget):
         self.setAlternatingRowColors(True)
         self.setUniformRowHeights(True)
         em = self.fontMetrics().horizontalAdvance("m")
-        for column, width in enumerate((17, 26, 15)):
+        for column, width in enumerate((16, 25, 14)):
             self.setColumnWidth(column, em * width)
         theme.changed.connect(self._paint)
 

@@ -11,9 +11,11 @@ from PyQt6.QtWidgets import (
     QComboBox,
     QFileDialog,
     QFormLayout,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QScrollArea,
+    QSizePolicy,
     QSplitter,
     QVBoxLayout,
     QWidget,
@@ -146,24 +148,28 @@ class BenchPage(QWidget):
         device = QFormLayout()
         device.addRow("Device", self.device)
         health.addLayout(device)
-        for first, second in (self._measure_buttons[:2], self._measure_buttons[2:]):
-            pair = QHBoxLayout()
-            pair.addWidget(first, 1)
-            pair.addWidget(second, 1)
-            health.addLayout(pair)
+        measuring = QGridLayout()
+        for number, button in enumerate(self._measure_buttons):
+            button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+            measuring.addWidget(button, *divmod(number, 2))
+        health.addLayout(measuring)
         health.addWidget(self.health)
         health.addWidget(self.measured)
         health.addStretch(1)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is in it has the focus, and is brought into view
         scroll.setWidget(side)
+        bar = scroll.verticalScrollBar()
+        scroll.setMinimumWidth(side.minimumSizeHint().width() + (bar.sizeHint().width() if bar is not None else 0))
         split = QSplitter()
         split.addWidget(left)
         split.addWidget(scroll)
         split.setStretchFactor(0, 3)
         split.setStretchFactor(1, 1)
-        split.setSizes([700, 330])
+        letter = self.fontMetrics().averageCharWidth()
+        split.setSizes([116 * letter, 55 * letter])
         split.setChildrenCollapsible(False)
         box = QVBoxLayout(self)
         box.addLayout(row)

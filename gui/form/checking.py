@@ -3,6 +3,7 @@
 import json
 import tomllib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from PyQt6.QtCore import QObject, QTimer, pyqtSignal
@@ -25,10 +26,12 @@ class Checker(QObject):
     estimated = pyqtSignal()
     """`estimate`, or `why_no_estimate`, is that of what is in the form."""
 
-    def __init__(self, form: ConfigForm, desk: Desk) -> None:
-        super().__init__()
+    def __init__(self, form: ConfigForm, desk: Desk, sessions: Callable[[], Path]) -> None:
+        """`sessions` tells the folder in which runs are written: those of an instrument tell how long a shot takes."""
+        super().__init__(form)  # it asks no longer than the form is there
         self._form = form
         self._desk = desk
+        self._sessions = sessions
         self.problems: dict[str, str] = {}
         self.why_not = "not checked yet"
         """Why there is no answer; empty when there is one."""
@@ -36,6 +39,8 @@ class Checker(QObject):
         self.why_no_estimate = ""
         self._schemas: dict[str, dict[str, Any]] = {}
         self._asked: Values | None = None
+        self._complete = False
+        """Whether the desk could check everything; before it has torch it cannot."""
         self._check_soon = self._timer(CHECK_MS, self._check)
         self._estimate_soon = self._timer(ESTIMATE_MS, self._ask_estimate)
         self._describe_soon = self._timer(CHECK_MS, self._describe)
@@ -70,6 +75,7 @@ class Checker(QObject):
     def _take(self, values: Values, answer: dict[str, Any]) -> None:
         if values is not self._asked:
             return
+        self._complete = bool(answer.get("complete", True))
         self.take(dict(answer.get("problems") or {}))
         if answer.get("toml"):
             self._form.show_effective(tomllib.loads(answer["toml"]))
@@ -96,11 +102,14 @@ class Checker(QObject):
         values = self._asked
         if values is None:
             return
+        config = plain(values)
+        session = config.setdefault("session", {})
+        session["file"] = str(self._sessions() / str(session.get("file", "new.h5")))
         self._desk.ask(
             "estimate",
             lambda answer: self._take_estimate(values, answer, ""),
             lambda why: self._take_estimate(values, None, why),
-            config=plain(values),
+            config=config,
         )
 
     def _take_estimate(self, values: Values, answer: dict[str, Any] | None, why: str) -> None:
@@ -136,7 +145,7 @@ class Checker(QObject):
     def _desk_changed(self, _state: str) -> None:
         # A desk that has just come up, or can do more than before: what it could not answer is asked again.
         self._device_changed(self._form.device)
-        if self.why_not:
+        if self.why_not or not self._complete:
             self._check_soon.start()
         elif self.why_no_estimate:
             self._estimate_soon.start()

@@ -53,7 +53,7 @@ class LineEditor(QLineEdit):
     def show_default(self, value: Any) -> None:
         """Show the default, or an example of what may be written."""
         if value is not None:
-            shown = self.field.show(value) or "none"
+            shown = self.field.show(value) if value not in ("", [], {}) else "none"
         elif self.field.required:
             shown = "must be given"
         else:

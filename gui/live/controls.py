@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from PyQt6.QtGui import QAction
-from PyQt6.QtWidgets import QComboBox, QHBoxLayout, QMenu, QToolButton, QWidget
+from PyQt6.QtWidgets import QComboBox, QMenu, QToolButton, QWidget
 
+from gui.flow import Flow
 from gui.lab import Lab
 from gui.live.panels import AT_FIRST, Panel, ShotPanel
 from gui.live.run import Against
@@ -34,7 +35,7 @@ class Controls(QWidget):
         self._restoring = True
         self.held = False
         """Whether the plots stay as they are."""
-        self._row = QHBoxLayout(self)
+        self._row = Flow(self)
         self._row.setContentsMargins(0, 0, 0, 0)
         self._row.setSpacing(self.fontMetrics().height() // 3)
         self._button("open", "Open…", "O", "Watch a session, running or not", page.ask_for_session)
@@ -53,7 +54,6 @@ class Controls(QWidget):
         self._button("nodes", "Nodes apart", "P", apart, self._nodes, checkable=True)
         for name in ("log", "marker", "image", "data"):
             self._row.addWidget(lab.actions.button(lab.actions[f"plot.{name}"], self))
-        self._row.addStretch(1)
         for panel in page.panels:
             panel.plot.scaled.connect(self._remember)
 
@@ -127,20 +127,15 @@ class Controls(QWidget):
             for number, panel in enumerate(self._page.panels, 1)
         }
         menu = QMenu(self)
+        menu.setObjectName("live.plots")
         menu.setToolTipsVisible(True)
         menu.addActions(list(actions.values()))
-        action = self._lab.actions.add(
-            self._page,
-            "live.plots",
-            "Plots",
-            "0",
-            "Choose which plots are shown",
-            lambda: self._button_of_plots.showMenu(),
-        )
-        self._button_of_plots = self._lab.actions.button(action, self)
-        self._button_of_plots.setMenu(menu)
-        self._button_of_plots.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self._row.addWidget(self._button_of_plots)
+
+        def pop_up() -> None:
+            button = self.findChild(QToolButton, "button:live.plots")
+            menu.popup(button.mapToGlobal(button.rect().bottomLeft()) if button else self.mapToGlobal(self.pos()))
+
+        self._button("plots", "Plots…", "0", "Choose which plots are shown", pop_up)
         return actions
 
     def _choose(self) -> None:

@@ -41,6 +41,8 @@ class LivePage(QWidget):
         self._detail = Detail()
         self._detail.found.connect(self._closer)
         self._detail_rows = 0, 0
+        self._level = ""
+        """Of what is told above the plots."""
         self.panels: list[Panel] = [kind(lab) for kind in PANELS]
         self.alone: Panel | None = None
         """The one plot that is shown large."""
@@ -49,8 +51,6 @@ class LivePage(QWidget):
         self.banner.setObjectName("live.banner")
         self.banner.setWordWrap(True)
         self.banner.hide()
-        self.empty = QLabel("No run is watched. Start one on the page of runs, or open a session here")
-        self.empty.setObjectName("live.empty")
         self.grid = QGridLayout()
         self.grid.setSpacing(self.fontMetrics().height() // 3)
         self.controls = Controls(lab, self)
@@ -67,7 +67,7 @@ class LivePage(QWidget):
             panel.plot.zoomed.connect(lambda panel=panel: self._zoomed(panel))
         self.controls.restore()
         lab.theme.changed.connect(self._paint)
-        self._paint()
+        self._paint_banner()
 
     def activate(self) -> None:
         """The page is shown: draw what has come meanwhile."""
@@ -107,8 +107,8 @@ class LivePage(QWidget):
         """Show a text above the plots; an empty one takes it away."""
         self.banner.setText(f"{'✖ ' if level == 'error' else ''}{text}")
         self.banner.setVisible(bool(text))
-        self.banner.setProperty("level", level)
-        self._paint()
+        self._level = level
+        self._paint_banner()
 
     @property
     def shown(self) -> list[Panel]:
@@ -245,9 +245,13 @@ class LivePage(QWidget):
         self.draw()
 
     def _paint(self) -> None:
-        role = {"error": "error", "warning": "warn"}.get(str(self.banner.property("level")), "muted")
-        self.banner.setStyleSheet(f"color: {self.lab.theme.colours[role]};")
+        self._paint_banner()
+        self.headline.reset()
         self.draw()
+
+    def _paint_banner(self) -> None:
+        role = {"error": "error", "warning": "warn"}.get(self._level, "muted")
+        self.banner.setStyleSheet(f"color: {self.lab.theme.colours[role]};")
 
     def plot_in_hand(self) -> Plot | None:
         """Return the plot that the plots' actions work on, if it is one of this page."""

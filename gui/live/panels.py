@@ -57,11 +57,11 @@ class Panel(ABC):
 class _StepCurve:
     """A value of the steps: its range in each bin, and its mean over some steps."""
 
-    def __init__(self, plot: Plot, value: str, name: str, number: int) -> None:
-        self._plot, self._value, self._name = plot, value, name
-        self._band = plot.curve("", number, Shape.BAND)
-        self._each = plot.curve(name, number)
-        self._mean = plot.curve("mean", number + 1, width=2.0)
+    def __init__(self, plot: Plot, value: str, colour: int) -> None:
+        self._plot, self._value = plot, value
+        self._band = plot.curve("", colour, Shape.BAND)
+        self._each = plot.curve("steps", colour)
+        self._mean = plot.curve("mean", colour + 1, width=2.0)
 
     def draw(self, run: Run, how: How) -> bool:
         """Show it; return whether there was anything."""
@@ -70,8 +70,9 @@ class _StepCurve:
         mean = steps.mean(self._value)
         there = bool(np.isfinite(mean).any())
         over = how.over(run)
-        smooth = over > steps.per
-        self._each.name = self._name if steps.per == 1 else f"{self._name}, {number(steps.per)} together"
+        of_these = round(over * steps.rows / run.n_steps) if run.sampled and run.n_steps else over
+        smooth = of_these > steps.per
+        self._each.name = "steps" if steps.per == 1 else f"{number(steps.per)} steps each"
         self._band.show(steps.per > 1)
         self._mean.show(smooth)
         if steps.per > 1:
@@ -79,7 +80,7 @@ class _StepCurve:
         self._each.set(x, mean)
         if smooth:
             self._mean.name = f"mean of {number(over)}"
-            self._mean.set(x, steps.smoothed(self._value, over))
+            self._mean.set(x, steps.smoothed(self._value, of_these))
         return there
 
     def _most(self, run: Run, how: How) -> int:
@@ -87,7 +88,8 @@ class _StepCurve:
         low, high = self._plot.x_range()
         span = run.newest(how.against)
         seen = min(1.0, (high - low) / span) if span > 0 and how.detail is None else 1.0
-        return round(2 * self._plot.canvas.width() / max(seen, 1e-3)) + 16
+        width: int = self._plot.canvas.width()
+        return round(2 * width / max(seen, 1e-3)) + 16
 
 
 class _EpochCurves:
@@ -96,8 +98,8 @@ class _EpochCurves:
     def __init__(self, plot: Plot, train: str, test: str) -> None:
         self._plot = plot
         self._curves = {
-            train: plot.curve("training part", 2, Shape.CIRCLES),
-            test: plot.curve("test part", 3, Shape.TRIANGLES),
+            train: plot.curve("train", 2, Shape.CIRCLES),
+            test: plot.curve("test", 3, Shape.TRIANGLES),
         }
         self._drawn: object = None
         self._there = False
@@ -127,7 +129,7 @@ class LossPanel(Panel):
     def __init__(self, lab: Lab) -> None:
         super().__init__(Plot(lab, "Loss", "", "loss"))
         self.plot.set_log(True)
-        self._steps = _StepCurve(self.plot, "loss", "each step", 0)
+        self._steps = _StepCurve(self.plot, "loss", 0)
         self._epochs = _EpochCurves(self.plot, "train_loss", "test_loss")
         self._prior = self.plot.line("prior", position=0.25)
         self._readout = self.plot.line("readout only", style=Qt.PenStyle.DotLine, position=0.75)
@@ -213,10 +215,10 @@ class SpectrumPanel(Panel):
     along_run = False
 
     def __init__(self, lab: Lab) -> None:
-        plot = Plot(lab, "Spectrum", "cycles per symbol, nodes as samples in time", "power", "cycles per symbol")
+        plot = Plot(lab, "Spectrum", "cycles per symbol (nodes as samples)", "power", "cycles per symbol")
         plot.set_log(True)
         super().__init__(plot)
-        self._last = plot.curve("last shot", 5)
+        self._last = plot.curve("last shot", 1)
         self._mean = plot.curve("mean", 0, width=2.0)
 
     def draw(self, run: Run, how: How) -> None:
@@ -259,7 +261,7 @@ class DifferencePanel(Panel):
     def __init__(self, lab: Lab) -> None:
         super().__init__(Plot(lab, "|L₊ − L₋|", "", "rms difference"))
         self.plot.set_log(True)
-        self._steps = _StepCurve(self.plot, "difference", "each step", 0)
+        self._steps = _StepCurve(self.plot, "difference", 0)
         self._noise = self.plot.line("noise alone", position=0.3)
 
     def draw(self, run: Run, how: How) -> None:
@@ -269,7 +271,7 @@ class DifferencePanel(Panel):
         why = "No ± pairs: this way to a gradient takes none" if run.n_steps else "No update of the parameters yet"
         self.plot.say("" if there or run.started is None else why)
         unknown = there and not np.isfinite(run.noise)
-        self.plot.remark = "noise alone: not known, delta was given or nothing was repeated" if unknown else ""
+        self.plot.remark = "noise alone: not known" if unknown else "noise alone: none" if run.noise == 0 else ""
 
 
 class AnglePanel(Panel):
@@ -281,7 +283,7 @@ class AnglePanel(Panel):
         super().__init__(Plot(lab, "Gradient angle", "", "angle to the measured gradient (°)", y_unit="°"))
         self.plot.can_log = False
         self.plot.y_bounds = 0.0, 180.0
-        self._steps = _StepCurve(self.plot, "angle", "each step", 0)
+        self._steps = _StepCurve(self.plot, "angle", 0)
         self.plot.line("90°: no better than chance", 90.0, position=0.5)
 
     def draw(self, run: Run, how: How) -> None:

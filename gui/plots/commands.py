@@ -29,7 +29,7 @@ class Commands(QObject):
         self._lab = lab
         self._owner = QWidget()
         self.current: Plot | None = None
-        self.actions: list[QAction] = [self._add(name, *what) for name, *what in self._offered()]
+        self.actions: list[QAction] = [self._add(*offered) for offered in self._offered()]
 
     def _offered(self) -> "Iterator[tuple[str, str, str, str, Callable[[Plot], object]]]":
         yield "fit", "Show all", "A", "Show everything, and go along with what comes", lambda plot: plot.fit()

@@ -19,6 +19,8 @@ MANY = 120
 """More points than these are drawn as their line alone."""
 _BAND_ALPHA = 90
 _LABEL_ALPHA = 190
+_FAINT = 5.0
+"""Per cent of a band's lowest values that need not be in view on a logarithmic axis."""
 _EMPTY: NDArray[np.float64] = np.empty(0)
 
 
@@ -151,14 +153,18 @@ class Curve:
         lows, highs = lows[np.isfinite(lows)], highs[np.isfinite(highs)]
         if not len(lows) or not len(highs):
             return float(self.x[0]), float(self.x[-1]), float("nan"), float("nan")
-        return float(self.x[0]), float(self.x[-1]), float(lows.min()), float(highs.max())
+        # On a logarithmic axis a few values next to nothing would leave no room for the others.
+        low = float(np.percentile(lows, _FAINT)) if log_y and self.shape is Shape.BAND else float(lows.min())
+        return float(self.x[0]), float(self.x[-1]), low, float(highs.max())
 
     def paint(self) -> None:
         """Take the colours in use."""
         theme = self._plot.lab.theme
-        pen = theme.pen(self._number, self._width, _STYLES.get(self.shape, Qt.PenStyle.SolidLine))
+        # Qt draws a pen as wide in dots however fine the screen is.
+        width = self._width * self._plot.devicePixelRatioF()
+        pen = theme.pen(self._number, width, _STYLES.get(self.shape, Qt.PenStyle.SolidLine))
         if self.shape in _SYMBOLS:
-            self.item.setPen(theme.pen(self._number, self._width, _JOINED[self.shape]))
+            self.item.setPen(theme.pen(self._number, width, _JOINED[self.shape]))
             self.item.setSymbol(_SYMBOLS[self.shape] if len(self.x) <= MANY else None)
             self.item.setSymbolSize(max(6, self._plot.fontMetrics().height() * 0.5))
             self.item.setSymbolPen(None)
@@ -197,7 +203,7 @@ class Line:
         self._plot = plot
         self._style = style
         self.item = pg.InfiniteLine(
-            angle=0, label=name, labelOpts={"position": position, "anchors": [(0.5, 1), (0.5, 0)], "movable": False}
+            angle=0, label=name, labelOpts={"position": position, "anchors": [(0.5, 0), (0.5, 1)], "movable": False}
         )
         self.item.setZValue(-5)
         self.item.setVisible(False)
@@ -233,7 +239,8 @@ class Line:
     def paint(self) -> None:
         """Take the colours in use."""
         theme = self._plot.lab.theme
-        self.item.setPen(pg.mkPen(theme.colours["muted"], width=1, style=self._style))
+        width = self._plot.devicePixelRatioF()
+        self.item.setPen(pg.mkPen(theme.colours["muted"], width=width, style=self._style))
         self.item.label.setColor(theme.colours["muted"])
         behind = theme.colour("base")
         behind.setAlpha(_LABEL_ALPHA)

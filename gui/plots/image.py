@@ -34,7 +34,7 @@ class ImagePlot(Plot):
 
     def set(self, numbers: ArrayLike, place: QRectF) -> None:
         """Show numbers (rows, columns) over this part of the axes; the colours span nearly all of them."""
-        self._numbers = np.asarray(numbers, np.float32)
+        before, self._numbers = self._numbers.shape, np.asarray(numbers, np.float32)
         if not self._numbers.size:
             self._picture.clear()
             return
@@ -42,7 +42,7 @@ class ImagePlot(Plot):
         scaled = (self._numbers - low) * np.float32(255.99 / (high - low))
         shades = np.clip(np.nan_to_num(scaled, copy=False), 0, 255).astype(np.uint8)
         self._picture.setImage(shades, autoLevels=False)
-        if place != self._place:
+        if place != self._place or before != self._numbers.shape:  # it is scaled from its own size
             self._place = place
             self._picture.setRect(place)
             self.refit()
@@ -77,7 +77,7 @@ class ImagePlot(Plot):
         low, high = self._range
         parts = [f"{self._value} {number(low, 3)} (dark) to {number(high, 3)} (light)"] if self._numbers.size else []
         x, y = self.cursors.x, self.cursors.y
-        if x is not None and y is not None and self._place.contains(x, y):
+        if x is not None and y is not None and self._numbers.size and self._place.contains(x, y):
             rows, columns = self._numbers.shape
             row = min(rows - 1, int((y - self._place.top()) / self._place.height() * rows))
             column = min(columns - 1, int((x - self._place.left()) / self._place.width() * columns))
@@ -94,4 +94,4 @@ class ImagePlot(Plot):
 
     def _fit_y(self, anew: bool) -> None:
         if self._place.height():
-            self.view.setYRange(self._place.top(), self._place.bottom(), padding=0)
+            self.view.setYRange(self._place.top(), self._place.bottom(), padding=0.025)

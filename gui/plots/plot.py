@@ -20,6 +20,7 @@ from gui.plots.words import number, quantity
 _ROOM = 0.3
 """A view that goes along with a growing curve gets so much more room than it needs, so that axes are drawn seldom."""
 _PADDING = 0.06
+_HYPHEN = "\u2011"
 _TELL_MS = 150
 """Between two changes of the values in the legend."""
 
@@ -60,6 +61,8 @@ class Plot(QWidget):
         """What the legend says besides."""
         self.describe: Callable[[float], str] = lambda x: f"at {quantity(x, self.x_unit)}"
         """What an x is, in words."""
+        self.legend_lines = 2
+        """How many lines the legend has, whatever stands in it; 0 for as many as it needs."""
         self.floor = 0.0
         """Part of the height that is kept free below the curves."""
         self._empty = ""
@@ -118,7 +121,7 @@ class Plot(QWidget):
         layout.addLayout(head)
         layout.addWidget(self.canvas, 1)
         self._values.setFixedHeight(2 * self.fontMetrics().lineSpacing())
-        self.setMinimumSize(14 * self.fontMetrics().height(), 9 * self.fontMetrics().height())
+        self.setMinimumSize(13 * self.fontMetrics().height(), 7 * self.fontMetrics().height())
 
     def curve(self, name: str, number: int, shape: Shape = Shape.LINE, *, width: float = 1.0) -> Curve:
         """Add a curve in the colour of this number; it is in the legend under this name."""
@@ -218,7 +221,8 @@ class Plot(QWidget):
             if curve.shape is Shape.TICKS:
                 continue
             told = "" if np.isnan(value) else f" <b>{quantity(value, self.y_unit)}</b>"
-            parts.append(f"{curve.mark}&nbsp;{f'{curve.name}{told}'.replace(' ', '&nbsp;')}")
+            # Nothing in it is a line's end.
+            parts.append(f"{curve.mark}&nbsp;{f'{curve.name}{told}'.replace(' ', '&nbsp;').replace('-', _HYPHEN)}")
         self.show_values([*parts, *([self.describe(at)] if at is not None else [])])
 
     def show_values(self, parts: list[str]) -> None:
@@ -227,12 +231,12 @@ class Plot(QWidget):
         if text != self._values.text():
             self._values.setText(text)
             self._values.setToolTip(text)
-            self._give_room()
+        self._give_room()
 
     def _give_room(self) -> None:
-        """Two lines whatever stands in them, so that nothing moves when a value gets longer; more for the markers."""
-        height = 2 * self.fontMetrics().lineSpacing()
-        if self.cursors.markers:
+        """Always the same, so that nothing moves when a value gets longer; more for the markers."""
+        height = (self.legend_lines or 1) * self.fontMetrics().lineSpacing()
+        if self.cursors.markers or not self.legend_lines:
             height = max(height, self._values.heightForWidth(self._values.width()))
         if height != self._values.height():
             self._values.setFixedHeight(height)
@@ -301,6 +305,7 @@ class Plot(QWidget):
         """Keep the note in the middle."""
         super().resizeEvent(event)
         self._place_note()
+        self._telling.start()
 
     def _place_note(self) -> None:
         width, height = self.canvas.width(), self.canvas.height()

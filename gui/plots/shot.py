@@ -47,6 +47,7 @@ class ShotPlot(Plot):
         self._below.addItem(self._drive.item)
         self.item.showAxis("right")
         right = self.item.getAxis("right")
+        right.enableAutoSIPrefix(False)
         right.setLabel("drive")
         right.setGrid(False)
         self.item.scene().addItem(self._below)
@@ -92,7 +93,7 @@ class ShotPlot(Plot):
         symbols, nodes = response.shape
         self._show_drive(drive)
         apart = self._nodes_apart and nodes > 1
-        picked = np.unique(np.linspace(0, nodes - 1, MOST_NODES).astype(int)) if apart else []
+        picked: list[int] = np.unique(np.linspace(0, nodes - 1, MOST_NODES).astype(int)).tolist() if apart else []
         self._series.show(not apart)
         self._other.show(not apart and other is not None)
         times = (np.arange(symbols * nodes) + 0.5) / nodes

@@ -2,8 +2,8 @@
 
 import math
 
-_SPACE = "\u202f"
-"""Narrow, and never a line's end."""
+_SPACE = "\u00a0"
+"""Never a line's end."""
 
 _LETTERS = (1e9, "G"), (1e6, "M"), (1e3, "k")
 

@@ -30,7 +30,7 @@ _PAIR = {
     "L+ − L−": "What the pair tells of the gradient, and how far it stands out of its noise",
     "Delta": "Size of the perturbation",
     "Seed": "Seed that the perturbation is drawn from",
-    "Parameters": "Perturbation of the parameters (pgt): how many went up, stayed, went down",
+    "Parameters": "Perturbation of the parameters (pgt): how many went up, stayed, went down, were dropped",
     "First ones": "Perturbation of the first parameters, in units of delta",
 }
 _UPDATE = {
@@ -86,7 +86,7 @@ def _pair(view: ShotView, overview: Overview) -> dict[str, str]:
     if other is not None:
         plus, minus = (row, other) if sign > 0 else (other, row)
         difference = float(plus["loss"] - minus["loss"])
-        told["Half"] = f"{'+' if sign > 0 else '−'}; the other one is shot {int(other['index']):,}"
+        told["Half"] = f"{'+' if sign > 0 else '−'}; the other is shot {int(other['index']):,}"
         told["L+ and L−"] = f"{words.number(float(plus['loss']), 6)} and {words.number(float(minus['loss']), 6)}"
         told["L+ − L−"] = words.number(difference)
         if overview.noise:
@@ -100,9 +100,7 @@ def _pair(view: ShotView, overview: Overview) -> dict[str, str]:
 
 def _parameters(pm: ParameterPerturbation) -> dict[str, str]:
     counts = f"{pm.plus:,} up, {pm.zero:,} not, {pm.minus:,} down"
-    left_out = (
-        f"\n{pm.left_out:,} of {pm.parameters:,} left out by dropout" if pm.left_out else f"\nof {pm.parameters:,}"
-    )
+    left_out = f"\n{pm.left_out:,} of {pm.parameters:,} dropped" if pm.left_out else f"\nof {pm.parameters:,}"
     first = " ".join("0" if value == 0 else f"{value:+d}".replace("-", "−") for value in pm.first)
     if all(abs(value) <= 1 for value in pm.first):
         first = first.replace("+1", "+").replace("−1", "−")
@@ -134,7 +132,7 @@ class FactsPanel(QWidget):
         super().__init__()
         self._values: dict[str, QLabel] = {}
         column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
+        column.setContentsMargins(0, 0, self.fontMetrics().averageCharWidth(), 0)
         for title, labels in (("Shot", _SHOT), ("Pair", _PAIR), ("Update", _UPDATE)):
             column.addWidget(self._heading(title))
             column.addLayout(self._section(labels))

@@ -15,7 +15,7 @@ from PyQt6.QtCore import QObject, QTimer, pyqtSignal
 from gui.replay.catalogue import sections
 from gui.replay.worker import Worker
 from labpgt.device import Setting
-from labpgt.errors import InputError, LabpgtError
+from labpgt.errors import InputError, LabpgtError, StorageFault
 from labpgt.events import Purpose, Status
 from labpgt.insight import Perturbation, Perturbations, difference_noise, pair_of, update_of
 from labpgt.session import Session
@@ -237,7 +237,10 @@ class _Reader:
         session = self._there
         if not self._calibrated:
             self._calibrated = session.n_steps > 0
-            self._noise = difference_noise(session)
+            try:
+                self._noise = difference_noise(session)
+            except StorageFault:
+                self._noise = None  # a shot of the calibration is damaged: the others can be seen all the same
         return Overview(
             path=self._path,
             status=session.status,

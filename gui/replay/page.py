@@ -17,6 +17,7 @@ from gui.replay.overlay import OverlayTab
 from gui.replay.shots import ShotsTab
 from gui.replay.work import WorkBar
 from gui.replay.worker import Worker
+from labpgt.events import Status
 
 _COMPARE_MS = 2000
 """Between two looks at compared runs that go on."""
@@ -44,7 +45,16 @@ class ReplayPage(QWidget):
         self.notice.setTextFormat(Qt.TextFormat.PlainText)
         self.notice.setWordWrap(True)
         self.notice.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.notice.hide()
+        self.notice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._strip = QFrame(objectName="wrong")
+        dismiss = lab.actions.add(
+            self, "replay.dismiss", "Dismiss", "Ctrl+Shift+D", "Take away what is said to be wrong", self._strip.hide
+        )
+        strip = QHBoxLayout(self._strip)
+        strip.setContentsMargins(8, 2, 2, 2)
+        strip.addWidget(self.notice, 1)
+        strip.addWidget(lab.actions.button(dismiss), 0, Qt.AlignmentFlag.AlignTop)
+        self._strip.hide()
         self.header = QLabel(objectName="replay.header")
         self.header.setAccessibleName("The open session")
         self.header.setTextFormat(Qt.TextFormat.PlainText)
@@ -83,14 +93,14 @@ class ReplayPage(QWidget):
         right = QWidget()
         column = QVBoxLayout(right)
         column.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.notice, self.header, self.work):
+        for widget in (self._strip, self.header, self.work):
             column.addWidget(widget)
         column.addWidget(self.tabs, 1)
         self._splitter = QSplitter(Qt.Orientation.Horizontal, objectName="replay.splitter")
         self._splitter.addWidget(self.browser)
         self._splitter.addWidget(right)
         letter = self.fontMetrics().averageCharWidth()
-        self._splitter.setSizes([48 * letter, 150 * letter])
+        self._splitter.setSizes([56 * letter, 142 * letter])
         self._splitter.setStretchFactor(1, 1)
         self._splitter.setChildrenCollapsible(False)
         kept = self._lab.state.settings.value("replay/splitter")
@@ -138,11 +148,14 @@ class ReplayPage(QWidget):
             self._session.close()
         self._session, self._opening = session, None
         self._wrong.clear()
+        self._tell_wrong()
         session.looked.connect(lambda now: self._looked(session, now))
         self.shots.show_session(session, overview)
         self.work.show_session(overview)
         self._looked(session, overview)
         self._compare()
+        if self.shots.isVisible():
+            self.shots.slider.setFocus()
 
     def _refused(self, session: OpenSession, why: str) -> None:
         if session is self._opening:
@@ -190,7 +203,7 @@ class ReplayPage(QWidget):
     def _tell_wrong(self) -> None:
         texts = [why for why in self._wrong.values() if why]
         self.notice.setText("\n".join(f"▲ {text}" for text in texts))
-        self.notice.setVisible(bool(texts))
+        self._strip.setVisible(bool(texts))
         self._paint()
 
     def _tell(self) -> None:
@@ -199,8 +212,9 @@ class ReplayPage(QWidget):
             self.header.setText("Open a session from the table (Enter), or drop a file on the window")
             return
         configuration = overview.configuration
+        why = f" ({overview.reason})" if overview.reason and overview.status != Status.SUCCESS else ""
         parts = [
-            f"{overview.path.name}: {words.state(overview.status)}{f' ({overview.reason})' if overview.reason else ''}",
+            f"{overview.path.name}: {words.state(overview.status)}{why}",
             f"{overview.shots:,} shots",
             str(configuration.get("task", {}).get("name", "")),
             str(configuration.get("training", {}).get("estimator", "")),
@@ -208,14 +222,11 @@ class ReplayPage(QWidget):
             f"started {words.moment(overview.started)[:16]}",
         ]
         self.header.setText("  ·  ".join(part for part in parts if part))
-        self.header.setToolTip(str(overview.path))
+        self.header.setToolTip(f"{overview.path}\n{overview.reason}".strip())
 
     def _paint(self) -> None:
         c = self._lab.theme.colours
-        self.notice.setFrameShape(QFrame.Shape.NoFrame)
-        self.notice.setStyleSheet(
-            f"background: {c['raised']}; color: {c['text']}; border-left: 5px solid {c['warn']}; padding: 4px;"
-        )
+        self._strip.setStyleSheet(f"#wrong {{ background: {c['raised']}; border-left: 5px solid {c['warn']}; }}")
 
     def _keep_splitter(self) -> None:
         self._lab.state.settings.setValue("replay/splitter", self._splitter.saveState())

@@ -155,7 +155,7 @@ class Entry(QObject):
     @property
     def left(self) -> str:
         """The time left, as the run itself puts it."""
-        return self._figure(r"([\w:, ]*\d) left$").split(", ")[-1] if self.standing.going else ""
+        return self._figure(r"/s, (.+) left$") if self.standing.going else ""
 
     @property
     def resumable(self) -> bool:

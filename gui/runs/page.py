@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class RunsPage(QWidget):
         self._make_actions()
         self._lay_out()
         self._restore()
-        self.checker = Checker(self.form, lab.desk)
+        self.checker = Checker(self.form, lab.desk, lambda: lab.sessions)
         self.checker.checked.connect(self._checked)
         self.checker.estimated.connect(self._estimated)
         self.form.changed.connect(self._form_changed)
@@ -142,11 +143,14 @@ class RunsPage(QWidget):
         self.presets.setToolTip("Configurations to start from")
         self.presets.addItem(_NO_PRESET)
         self.presets.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.presets.setMinimumContentsLength(16)
+        self.presets.setMinimumContentsLength(12)
         self.presets.activated.connect(self._take_preset)
         for label, name in ((self.told, "form-told"), (self.estimate, "form-estimate")):
             label.setObjectName(name)
             label.setWordWrap(True)
+        # Room for all of it, so that the form above does not jump.
+        self.estimate.setMinimumHeight(3 * self.estimate.fontMetrics().lineSpacing())
+        self.estimate.setAlignment(Qt.AlignmentFlag.AlignTop)
         top = QHBoxLayout()
         top.addWidget(self.presets)
         top.addWidget(self.search, 1)
@@ -180,6 +184,16 @@ class RunsPage(QWidget):
         self.splitter.splitterMoved.connect(lambda: settings.setValue("runs/splitter", self.splitter.saveState()))
         whole = QVBoxLayout(self)
         whole.addWidget(self.splitter)
+        self._order_tabs()
+
+    def _order_tabs(self) -> None:
+        """Let Tab go as one reads: from the line above the form through the form to what starts it."""
+        above = [self._buttons[name] for name in ("form.changed-only", "form.open", "form.save", "form.clear")]
+        below = [self._buttons[name] for name in ("form.problem", "run.start", "run.add", "run.sweep")]
+        last = list(self.form.groups[-1])[-1].editor
+        order = [self.presets, self.search, *above, self.form.groups[0].heading]
+        for before, after in (*pairwise(order), *pairwise([last, *below, self.panel.view])):
+            self.setTabOrder(before, after)
 
     # The form.
 

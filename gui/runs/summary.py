@@ -17,9 +17,9 @@ def estimate_words(estimate: dict[str, Any] | None, why: str) -> str:
     parts = [f"{before}{estimate[key]:,} {name}" for key, name, before in _PARTS if estimate.get(key)]
     shots = f"{estimate['total_shots']:,} shots ({', '.join(parts)}) in {estimate['steps']:,} steps"
     seconds = estimate.get("seconds")
-    time = "time unknown" if seconds is None else f"about {duration_words(seconds)}"
+    time = "" if seconds is None else f"about {duration_words(seconds)}: "
     parameters = f"{estimate['parameters']:,} parameters" if estimate.get("parameters") else ""
-    return "; ".join(part for part in (f"{time}: {shots}", parameters, str(estimate.get("how") or "")) if part)
+    return "; ".join(part for part in (f"{time}{shots}", parameters, str(estimate.get("how") or "")) if part)
 
 
 def duration_words(seconds: float) -> str:

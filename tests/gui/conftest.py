@@ -10,11 +10,13 @@ import pytest
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PyQt6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
 
 from gui import jobs
 from gui.lab import Lab
 from gui.state import State
 from gui.theme import Mode, Theme
+from gui.window import MainWindow
 from tests import forked
 
 _STARTED = jobs._started
@@ -42,6 +44,17 @@ def lab(qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         if job.process is not None:
             job.process.wait(10)
     lab.close()
+
+
+@pytest.fixture
+def window(lab: Lab, qtbot: QtBot) -> Iterator[MainWindow]:
+    """The whole window, without a desk."""
+    window = MainWindow(lab)
+    with qtbot.waitActive(window):
+        window.show()
+        window.activateWindow()
+    yield window
+    window.leave()
 
 
 @pytest.fixture

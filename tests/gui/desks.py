@@ -36,8 +36,16 @@ class DeskInPlace:
             failed(self.refuse)
             return
         try:
-            value = ESTIMATE if do == "estimate" else getattr(forms, do)(**given)
+            value = self._answer(do, given)
         except LabpgtError as error:
             failed(str(error))
         else:
             then(value)
+
+    def _answer(self, do: str, given: dict[str, Any]) -> Any:
+        match do:
+            case "estimate":
+                return ESTIMATE
+            case "check":
+                return forms.check(given["config"], None)
+        return getattr(forms, do)(**given)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PyQt6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
 from gui.bench import BenchPage
@@ -130,6 +131,47 @@ def test_health_is_measured_and_shown(page: BenchPage, tried: TriedBench, lab: L
     assert shown["noise_dbm"].endswith("dBm")
     assert shown["memory_time_s"] == "not measured"
     assert not tried.rf_on
+
+
+def test_the_device_is_simulated_characterised_calibrated_and_stopped(
+    page: BenchPage, lab: Lab, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled: list[Path] = []
+    lab.configuration_wanted.connect(filled.append)
+    page.device.addItem("echo-state-ring")
+    page.device.setCurrentText("echo-state-ring")
+    lab.actions["bench.characterise"].trigger()
+    (first,) = lab.jobs.working
+    lab.actions["bench.calibrate"].trigger()  # not now
+    assert lab.jobs.working == [first]
+    over(qtbot, first)
+    assert first.state is JobState.DONE, first.message
+    assert float(page.health._values["stm"].text().split()[0]) == pytest.approx(first.report["stm"], rel=1e-4)
+    lab.actions["bench.calibrate"].trigger()
+    (second,) = lab.jobs.working
+    over(qtbot, second)
+    assert second.state is JobState.DONE, second.message
+    assert filled[0].is_file()
+    lab.actions["bench.characterise"].trigger()
+    (third,) = lab.jobs.working
+    lab.actions["bench.stop"].trigger()
+    over(qtbot, third)
+    assert third.state is JobState.STOPPED
+    assert "stopped" in page.measured.text()
+
+
+def test_a_bench_is_simulated_and_ends_with_the_page(
+    page: BenchPage, lab: Lab, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.actions["bench.simulate"].trigger()
+    qtbot.waitUntil(lambda: "all 4 instruments answer" in page.state.text(), timeout=WAIT)
+    (served,) = lab.jobs.going
+    assert lab.jobs.working == []
+    page.close()
+    over(qtbot, served)
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("chosen.toml", ""))
+    lab.actions["bench.browse"].trigger()
+    assert page.file.currentText() == "chosen.toml"
 
 
 @pytest.mark.parametrize(

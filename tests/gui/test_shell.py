@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from PyQt6.QtGui import QDesktopServices
 from PyQt6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
@@ -165,6 +166,18 @@ def test_the_log_takes_lines_from_any_thread_and_stays_bounded(log: LogPage, mon
     assert len(shown) <= 100
     assert shown[-1] == "4.49"
     assert shown == [f"{n // 50}.{n % 50}" for n in range(250)][-len(shown) :]
+
+
+def test_filter_and_folder_are_at_hand(log: LogPage, lab: Lab, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
+    with qtbot.waitActive(log):
+        log.show()
+        log.activateWindow()
+    lab.actions["log.find"].trigger()
+    assert log.filter.hasFocus()
+    lab.actions["log.folder"].trigger()
+    assert opened == [str(lab.state.folder)]
 
 
 def test_a_chosen_line_is_copied(log: LogPage, lab: Lab) -> None:

@@ -1,6 +1,6 @@
 """The whole window: shortcuts, what is dropped on it, how it is closed and opened again."""
 
-from collections.abc import Iterator
+import re
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from PyQt6.QtWidgets import (
     QApplication,
     QComboBox,
     QDialog,
+    QFileDialog,
     QLineEdit,
     QMenuBar,
     QStackedWidget,
@@ -30,17 +31,6 @@ from gui.state import State
 from gui.theme import Mode, Theme
 from gui.window import MainWindow
 from tests.gui.test_jobs import SECONDS, over, start, under_way
-
-
-@pytest.fixture
-def window(lab: Lab, qtbot: QtBot) -> Iterator[MainWindow]:
-    window = MainWindow(lab)
-    window.show()
-    qtbot.waitExposed(window)
-    window.activateWindow()
-    yield window
-    window._may_close = True
-    window.close()
 
 
 def reveal(widget: QWidget) -> None:
@@ -143,8 +133,7 @@ def test_it_comes_up_again_as_it_was(window: MainWindow, lab: Lab, qapp: QApplic
     window.go("Log")
     lab.actions["view.dark"].trigger()
     window.resize(960, 640)
-    window._may_close = True
-    window.close()
+    window.leave()
     again = Lab(State(lab.state.folder), Theme(qapp, Mode(str(lab.state.settings.value("colours")))), standby=False)
     other = MainWindow(again)
     try:
@@ -152,8 +141,7 @@ def test_it_comes_up_again_as_it_was(window: MainWindow, lab: Lab, qapp: QApplic
         assert other.stack.currentWidget() is other.log
         assert again.theme.dark
     finally:
-        other._may_close = True
-        other.close()
+        other.leave()
 
 
 def test_closing_asks_and_ends_a_run_safely(
@@ -221,3 +209,80 @@ def test_a_failed_job_is_said_in_the_window_and_in_the_log(window: MainWindow, l
     lines = [window.log.model.line(row).text for row in range(window.log.model.rowCount())]
     assert lines[0] == "started: labpgt show nowhere.h5"
     assert lines[-1] == "ended: bad input"
+
+
+def test_pages_and_colours_are_chosen(window: MainWindow, lab: Lab) -> None:
+    pages = {
+        "page.bench": window.bench,
+        "page.runs": window.runs,
+        "page.live": window.live,
+        "page.replay": window.replay,
+        "page.log": window.log,
+    }
+    for name, page in pages.items():
+        lab.actions[name].trigger()
+        assert window.stack.currentWidget() is page
+        # Its shortcuts work at once, also when the page was chosen with the mouse.
+        focus = QApplication.focusWidget()
+        assert focus is not None
+        assert page.isAncestorOf(focus)
+    for name, dark in (("view.dark", True), ("view.light", False), ("view.system", lab.theme.dark)):
+        lab.actions[name].trigger()
+        assert lab.theme.dark is dark
+    lab.actions["view.full"].trigger()
+    assert window.isFullScreen()
+    lab.actions["view.full"].trigger()
+    assert not window.isFullScreen()
+
+
+def test_files_are_opened_through_dialogs(
+    window: MainWindow, lab: Lab, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = start(lab, tmp_path)
+    over(qtbot, job)
+    chosen: list[str] = [str(tmp_path / "run.h5"), "", str(tmp_path / "run.h5")]
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (chosen.pop(0), ""))
+    lab.actions["file.open"].trigger()
+    assert window.stack.currentWidget() is window.replay
+    qtbot.waitUntil(lambda: "run.h5" in window.replay.header.text(), timeout=SECONDS)
+    lab.actions["file.open"].trigger()  # cancelled
+    lab.actions["file.configuration"].trigger()
+    assert window.stack.currentWidget() is window.runs
+    qtbot.waitUntil(lambda: window.runs.form.values().get("task", {}).get("name") == "iris", timeout=SECONDS)
+    assert chosen == []
+
+
+def test_the_run_in_hand_is_paused_and_stopped_from_the_top(
+    window: MainWindow, lab: Lab, qtbot: QtBot, tmp_path: Path
+) -> None:
+    assert not lab.actions["run.stop"].isEnabled()
+    job = start(lab, tmp_path, epochs=100_000)
+    under_way(qtbot, job)
+    assert "running" in window.top.title.text()
+    assert window.top.bar.format().endswith("%")
+    lab.actions["run.pause"].trigger()
+    qtbot.waitUntil(lambda: job.state is JobState.PAUSED, timeout=SECONDS)
+    assert lab.actions["run.pause"].text() == "Go on"
+    lab.actions["run.pause"].trigger()
+    qtbot.waitUntil(lambda: job.state is JobState.RUNNING, timeout=SECONDS)
+    lab.actions["run.stop"].trigger()
+    over(qtbot, job)
+    assert "stopped" in window.top.title.text()
+    assert not lab.actions["run.pause"].isEnabled()
+
+
+def test_quitting_closes(window: MainWindow, lab: Lab) -> None:
+    lab.actions["file.quit"].trigger()
+    assert not window.isVisible()
+
+
+def test_every_action_is_done_in_some_test(window: MainWindow, lab: Lab) -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("*.py"))
+    kinds = set(re.findall(r'\bf"([a-z]+[.-](?:[a-z]+[.-])?)\{', text))
+    """Some tests go through all of a kind, whose names they have in a list."""
+
+    def tried(name: str) -> bool:
+        return f'"{name}"' in text or any(f'"{name.removeprefix(kind)}"' in text for kind in kinds if kind in name)
+
+    untried = [action.objectName() for action in lab.actions if not tried(action.objectName())]
+    assert not untried, "\n".join(untried)

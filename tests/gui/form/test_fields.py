@@ -121,7 +121,7 @@ def test_text_that_is_no_value_says_what_is_expected(name: str, text: str, why: 
 )
 def test_limits_are_told_in_the_words_of_the_check(name: str, value: Any) -> None:
     section, key = name.split(".")
-    told = forms.check({section: {key: value}})["problems"][name]
+    told = forms.check({section: {key: value}}, None)["problems"][name]
     assert _field(name).problem(value) == told.rpartition(": ")[2]
     assert not _field(name).problem(value if value == "auto" else _field(name).default)
 

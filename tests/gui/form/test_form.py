@@ -32,7 +32,7 @@ class Shown:
         self.form = ConfigForm(lab)
         qtbot.addWidget(self.form)
         self.form.load({"device": {"name": "echo-state-ring"}})
-        self.checker = Checker(self.form, lab.desk)
+        self.checker = Checker(self.form, lab.desk, lambda: lab.sessions)
         self._qtbot = qtbot
         self.form.resize(800, 600)
         self.form.show()
@@ -133,7 +133,7 @@ def test_problems_stand_beside_their_fields_and_in_the_heading(shown: Shown, lab
     assert shown.label("note:task").isHidden()
 
 
-def test_a_field_gets_its_default_again_by_its_button_and_by_its_shortcut(shown: Shown, qtbot: QtBot) -> None:
+def test_a_field_gets_its_default_again_by_its_button_and_by_its_shortcut(shown: Shown, lab: Lab, qtbot: QtBot) -> None:
     shown.write("training.batch", "8")
     shown.write("training.epochs", "9")
     button = shown.form.findChild(QToolButton, "reset:training.batch")
@@ -142,16 +142,23 @@ def test_a_field_gets_its_default_again_by_its_button_and_by_its_shortcut(shown:
     assert shown.form.values()["training"] == {"epochs": 9}
     shown.form.go_to(shown.row("training.epochs"))
     qtbot.waitUntil(lambda: QApplication.focusWidget() is shown.row("training.epochs").editor)
-    shown.form.reset_action.trigger()
+    lab.actions["form.reset-field"].trigger()
     assert "training" not in shown.form.values()
 
 
-def test_a_file_is_found_by_a_dialog(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("/lab/samples.csv", ""))
+def test_a_file_is_found_by_a_dialog(shown: Shown, lab: Lab, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = ["/lab/samples.csv", "/lab/others.csv", ""]
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (chosen.pop(0), ""))
     button = shown.form.findChild(QToolButton, "browse:task.path")
     assert button is not None
     button.click()
     assert shown.form.values()["task"] == {"path": "/lab/samples.csv"}
+    shown.form.go_to(shown.row("task.path"))
+    qtbot.waitUntil(lambda: QApplication.focusWidget() is shown.row("task.path").editor)
+    for _ in range(2):  # the second time it is cancelled
+        lab.actions["form.browse"].trigger()
+        assert shown.form.values()["task"] == {"path": "/lab/others.csv"}
+    assert chosen == []
 
 
 def test_each_device_keeps_its_settings(shown: Shown) -> None:
@@ -221,13 +228,19 @@ def test_search_finds_keys_help_and_choices(shown: Shown) -> None:
 
 
 def test_sections_fold_and_stay_so(shown: Shown, lab: Lab, qtbot: QtBot) -> None:
-    assert not shown.row("session.file").isVisible()
-    lab.actions["form.section-session"].trigger()
-    lab.actions["form.section-task"].trigger()
-    assert shown.row("session.file").isVisible()
-    assert not shown.row("task.name").isVisible()
-    kept = {section: lab.state.settings.value(f"form/{section}", type=bool) for section in ("session", "task")}
-    assert kept == {"session": True, "task": False}
+    first = {
+        "task": "task.name",
+        "network": "network.hidden",
+        "device": "device.name",
+        "training": "training.batch",
+        "session": "session.file",
+    }
+    for section, name in first.items():
+        unfolded = section != "session"
+        assert shown.row(name).isVisible() is unfolded
+        lab.actions[f"form.section-{section}"].trigger()
+        assert shown.row(name).isVisible() is not unfolded
+        assert lab.state.settings.value(f"form/{section}", type=bool) is not unfolded
     shown.form.go_to(shown.row("task.bits"))
     assert shown.row("task.name").isVisible()
 

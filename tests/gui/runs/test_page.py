@@ -14,7 +14,6 @@ from gui.form import checking
 from gui.lab import Lab
 from gui.runs.entry import Entry, Standing
 from gui.runs.page import RunsPage
-from labpgt.errors import InputError
 from tests.gui.desks import DeskInPlace
 from tests.gui.runs.conftest import Scripted
 
@@ -259,15 +258,6 @@ def test_the_run_in_hand_is_paused_goes_on_and_is_stopped(
     assert lab.actions["queue.pause"].text() == "Go on"
     press("queue.pause")
     assert asked == ["pause", "go on"]
-
-    def cannot() -> None:
-        raise InputError("nobody is at it")
-
-    monkeypatch.setattr(job, "go_on", cannot)
-    with qtbot.waitSignal(
-        lab.noticed, check_params_cb=lambda level, text: (level, text) == ("error", "nobody is at it")
-    ):
-        press("queue.pause")
     press("queue.stop")
     qtbot.waitUntil(lambda: _standings(page) == ["stopped"])
     press("queue.retry")
@@ -292,7 +282,9 @@ def test_a_run_is_shown_live_by_its_button_and_by_a_double_click(
     assert shown == [entry.session, entry.session]
 
 
-def test_entries_are_moved_and_taken_out_by_shortcuts(page: RunsPage, lab: Lab, press: Press, qtbot: QtBot) -> None:
+def test_entries_are_moved_and_taken_out_by_shortcuts_and_buttons(
+    page: RunsPage, lab: Lab, press: Press, qtbot: QtBot
+) -> None:
     press("queue.hold")
     page.queue.add([Entry({}, name) for name in "abc"])
     page.panel.select(page.queue.entries[0])
@@ -304,8 +296,40 @@ def test_entries_are_moved_and_taken_out_by_shortcuts(page: RunsPage, lab: Lab, 
     assert [entry.note for entry in page.queue.entries] == ["a", "b", "c"]
     qtbot.keyClick(page.panel.view, Qt.Key.Key_X, shift)
     assert [entry.note for entry in page.queue.entries] == ["b", "c"]
+    press("queue.down")
+    assert [entry.note for entry in page.queue.entries] == ["c", "b"]
+    press("queue.up")
+    assert [entry.note for entry in page.queue.entries] == ["b", "c"]
+    press("queue.remove")
+    assert [entry.note for entry in page.queue.entries] == ["c"]
     qtbot.keyClick(page.panel.view, Qt.Key.Key_H, shift)
-    qtbot.waitUntil(lambda: _standings(page) == ["done", "done"])
+    qtbot.waitUntil(lambda: _standings(page) == ["done"])
+
+
+def test_a_field_is_found_and_only_what_is_changed_is_shown(
+    page: RunsPage, lab: Lab, press: Press, qtbot: QtBot
+) -> None:
+    def in_view() -> list[str]:
+        return [row.field.name for row in page.form if row.isVisible()]
+
+    lab.actions["form.find"].trigger()
+    qtbot.waitUntil(page.search.hasFocus)
+    qtbot.keyClicks(page.search, "learning rate")
+    assert in_view() == ["training.learning_rate"]
+    page.search.clear()
+    _write(page, "training.batch", "8")
+    press("form.changed-only")
+    assert in_view() == ["device.name", "training.batch"]
+    press("form.changed-only")
+    assert len(in_view()) > 20
+
+
+def test_a_sweep_may_be_left(page: RunsPage, lab: Lab, press: Press) -> None:
+    press("run.sweep")
+    assert page.sweep.isVisible()
+    lab.actions["sweep.leave"].trigger()
+    assert not page.sweep.isVisible()
+    assert page.queue.entries == []
 
 
 def test_the_form_is_as_it_was_at_the_next_start(page: RunsPage, lab: Lab, qtbot: QtBot) -> None:

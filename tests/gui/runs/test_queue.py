@@ -39,12 +39,15 @@ def test_runs_go_one_after_the_other_in_their_order(
     queue: RunQueue, scripted: Scripted, lab: Lab, qtbot: QtBot, tmp_path: Path
 ) -> None:
     go = tmp_path / "go"
-    scripted.then({"progress": {"description": "training", "completed": 5, "total": 20}}, until=go)
+    figures = "5/20, loss 0.2104, test 66.7%, 1,382/s, 1 day, 2:03:04 left"
+    told = {"progress": {"description": "training", "figures": figures, "completed": 5, "total": 20}}
+    scripted.then(told, until=go)
     scripted.then(report={"status": "success", "train_loss": 0.0123, "test_accuracy": 0.951})
     first, second = _run(1), _run(2)
     queue.add([first, second])
     qtbot.waitUntil(lambda: first.share == 0.25)
     assert (first.standing, second.standing) == (Standing.RUNNING, Standing.WAITING)
+    assert (first.loss, first.accuracy, first.left) == ("0.2104", "66.7%", "1 day, 2:03:04")
     go.touch()
     qtbot.waitUntil(lambda: second.standing is Standing.DONE)
     assert first.standing is Standing.DONE

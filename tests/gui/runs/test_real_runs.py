@@ -32,7 +32,7 @@ def test_the_desk_itself_checks_the_form(lab: Lab, qtbot: QtBot) -> None:
     assert feedback.problem == "must be less than 1"
 
 
-def test_a_run_is_started_paused_stopped_and_resumed(lab: Lab, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_started_paused_and_stopped(lab: Lab, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lab.desk, "ask", DeskInPlace())
     page = RunsPage(lab)
     qtbot.addWidget(page)
@@ -53,13 +53,6 @@ def test_a_run_is_started_paused_stopped_and_resumed(lab: Lab, qtbot: QtBot, mon
     assert entry.session is not None
     with Session(entry.session) as session:
         assert session.status is Status.ABORTED
-        shots = session.n_shots
+        assert session.n_shots > 0
         assert any("asked by the window" in text for text in session.warnings)
-
-    lab.actions["queue.resume"].trigger()
-    qtbot.waitUntil(lambda: bool(entry.left), timeout=LONG_MS)
-    stop.trigger()
-    qtbot.waitUntil(lambda: entry.standing is Standing.STOPPED, timeout=LONG_MS)
-    with Session(entry.session) as session:
-        assert session.n_shots > shots
-        assert len(session.resumptions) == 1
+    assert lab.actions["queue.resume"].isEnabled()
