@@ -32,6 +32,8 @@ class Follower(QObject):
     """There was news, and it has all been handed on for now: time to draw."""
     said = pyqtSignal(str)
     """What a person should know: the file is waited for, the run was resumed."""
+    lost = pyqtSignal(str)
+    """The file is not there (any more), in words; it is waited for."""
     failed = pyqtSignal(str)
     """Why the session cannot be followed (any more)."""
     noise_known = pyqtSignal(float)
@@ -82,7 +84,8 @@ class Follower(QObject):
             self._put(lambda why=str(error): self.failed.emit(why))  # type: ignore[misc]
 
     def _tell(self, text: str) -> None:
-        self._put(lambda: self.said.emit(text))
+        signal = self.said if self.path.exists() else self.lost
+        self._put(lambda: signal.emit(text))
 
     def _look_for_noise(self) -> None:
         with Session(self.path) as session:

@@ -43,7 +43,7 @@ class HoldButtons(QWidget):
         self._held = run.paused.startswith(ASKED)
         self.pause.setText("Go on" if self._held else "Pause")
         for action in (self.pause, self.stop):
-            action.setEnabled(path is not None and run.status is Status.RUNNING)
+            action.setEnabled(path is not None and run.status is Status.RUNNING and not run.lost)
 
     def _pause(self) -> None:
         self._ask(Request.CONTINUE if self._held else Request.PAUSE)

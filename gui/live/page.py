@@ -21,6 +21,7 @@ from labpgt.follow_rows import News
 
 _COLUMNS = {1: 1, 2: 2, 3: 2, 4: 2, 5: 3, 6: 3, 7: 4, 8: 4}
 """Of the grid, for so many plots."""
+_SIGNS = {"error": "✖ ", "warning": "▲ "}
 _COARSE = 400
 """Fewer bins than these in view are worth a closer look."""
 
@@ -88,6 +89,7 @@ class LivePage(QWidget):
         self.follower.news.connect(self._take)
         self.follower.drained.connect(self._drained)
         self.follower.said.connect(lambda text: self.tell("info", text))
+        self.follower.lost.connect(self._lost)
         self.follower.failed.connect(lambda text: self.tell("error", text))
         self.follower.noise_known.connect(self._know_noise)
         self.headline.state.setText(f"opening {self.path.name}")
@@ -112,7 +114,7 @@ class LivePage(QWidget):
 
     def tell(self, level: str, text: str) -> None:
         """Show a text above the plots; an empty one takes it away."""
-        self.banner.setText(f"{'✖ ' if level == 'error' else ''}{text}")
+        self.banner.setText(f"{_SIGNS.get(level, '')}{text}")
         self.banner.setVisible(bool(text))
         self._level = level
         self._paint_banner()
@@ -206,9 +208,9 @@ class LivePage(QWidget):
         return (0.9 * newest if self.how.newest else 0.0), newest
 
     def _take(self, news: News) -> None:
-        before = self.run.started
+        before, lost = self.run.started, self.run.lost
         self.run.take(news)
-        if self.run.started is not before:
+        if self.run.started is not before or lost:
             self.tell("", "")
             self.headline.reset()
             for panel in self.panels:
@@ -218,6 +220,11 @@ class LivePage(QWidget):
         self.hold.draw(self.run, self.path)
         if self.isVisible() and not self.controls.held:
             self.draw()
+
+    def _lost(self, text: str) -> None:
+        if self.run.started is not None:
+            self.run.lost = text
+        self.tell("info" if self.run.started is None else "warning", text)
 
     def _know_noise(self, noise: float) -> None:
         self.run.noise = noise

@@ -20,6 +20,7 @@ from gui.rf import Rf
 from gui.runs.entry import Entry, Standing
 from gui.state import State
 from gui.window import MainWindow
+from labpgt import follow
 from labpgt.events import Status
 from labpgt.session import Session
 from tests.gui import forked
@@ -193,14 +194,13 @@ def test_a_second_window_on_the_same_bench_is_refused_and_the_first_one_goes_on(
         second = start(other, on_bench(tried))
         until(lambda: second.standing.over)
         assert second.standing is Standing.FAILED
-        print(second.why, second.advice)
+        assert second.advice.startswith("Wait until the other run has ended")
         assert "another run is using it" in second.why
         assert second.why in other.banner.text.text()
         other_lab.actions["bench.health"].trigger()
         (job,) = other_lab.jobs.working
         until(lambda: job.state.over)
         assert "another run is using it" in other.bench.measured.text()
-        print(other.bench.measured.text())
         assert first.standing is Standing.RUNNING
         assert first.session is not None
         with Session(first.session) as session:
@@ -212,7 +212,6 @@ def test_a_second_window_on_the_same_bench_is_refused_and_the_first_one_goes_on(
         other_lab.actions["rf.off"].trigger()
         until(lambda: first.standing.over)
         until(lambda: other_lab.rf.state is Rf.OFF)
-        print(first.why)
         assert not tried.rf_on
     finally:
         other.leave()
@@ -228,7 +227,6 @@ def test_a_full_disk_ends_a_run_with_rf_off(
         while hog.write(bytes(1 << 20)):
             pass
     until(lambda: entry.standing.over)
-    print(entry.why, entry.advice)
     assert entry.standing is Standing.FAILED
     assert entry.why.startswith("storage fault: ")
     assert entry.advice == "Look at the disk: is there room, and may it be written? Resume it to go on where it was."
@@ -295,14 +293,13 @@ def test_a_window_that_is_killed_leaves_its_run_to_the_next_one(
         begin_in_background(lab, window, None, None)
         until(lambda: lab.jobs.going)
         (entry,) = window.runs.queue.entries
-        print(noticed, entry.standing, entry.config)
+        assert noticed[0] == "the window did not end properly last time: it was killed, or this computer stopped"
         until(lambda: entry.standing is Standing.RUNNING)
         until(lambda: lab.rf.state is Rf.ON)
         lab.actions["rf.off"].trigger()
         until(lambda: not tried.rf_on)
         until(lambda: entry.standing.over)
         until(lambda: lab.rf.state is Rf.OFF)
-        print(entry.why, entry.advice)
         assert entry.resumable
     finally:
         window.leave()
@@ -333,8 +330,7 @@ def test_a_headless_run_is_watched_paused_and_stopped(
     assert "asked by the window" in page.headline.state.text()
     taken = page.run.n_shots
     do["live.pause"].trigger()
-    until(lambda: page.run.n_shots > taken)
-    assert do["live.pause"].text() == "Pause"
+    until(lambda: page.run.n_shots > taken and do["live.pause"].text() == "Pause")
     do["live.stop"].trigger()
     until(lambda: page.run.stopped is not None)
     assert process.wait() == 4
@@ -345,8 +341,9 @@ def test_a_headless_run_is_watched_paused_and_stopped(
 
 
 def test_a_session_that_is_deleted_while_it_is_open(
-    window: MainWindow, lab: Lab, until: Until, tmp_path: Path
+    window: MainWindow, lab: Lab, until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(follow, "PATIENCE_S", 0.5)
     session = lab.sessions / "headless.h5"
     process = headless(tmp_path, session)
     until(session.exists)
@@ -355,13 +352,19 @@ def test_a_session_that_is_deleted_while_it_is_open(
     window.show_live(session)
     until(lambda: window.live.run.n_steps > 10)
     session.unlink()
+    until(lambda: "headless.h5 is gone; waiting for it" in window.live.banner.text())
+    assert "its file is gone" in window.live.headline.state.text()
+    assert not lab.actions["live.pause"].isEnabled()
     window.go("Replay")
     until(lambda: "was deleted or moved away" in window.replay.notice.text())
+    # The run has noticed too, and nothing is lost.
+    assert process.wait() == 5
+    (rescued,) = lab.sessions.iterdir()
+    with Session(rescued) as recorded:
+        assert recorded.n_shots >= window.live.run.n_shots
+    rescued.rename(session)
+    until(lambda: not window.replay.notice.isVisible())
     window.go("Live")
-    try:
-        qt = __import__("pytestqt.qtbot", fromlist=["QtBot"])
-        until(lambda: process.poll() is not None)
-    finally:
-        print("EXIT", process.poll(), (tmp_path / "headless.err").read_text()[-1500:])
-        print(window.live.banner.text(), "|", window.live.headline.state.text())
-        print(list(lab.sessions.iterdir()))
+    until(lambda: "failed" in window.live.headline.state.text())
+    assert window.live.run.n_shots == window.replay.shots._count
+    assert not window.live.banner.isVisible()
