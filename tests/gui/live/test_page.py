@@ -340,6 +340,19 @@ def test_spectrum_has_the_power_of_a_sine_at_its_frequency() -> None:
     assert frequency[-1] == pytest.approx(nodes / 2)
 
 
+def test_nodes_that_are_spectral_bins_are_the_spectrum(page: LivePage, finished: Path, qtbot: QtBot) -> None:
+    opened(page, finished, qtbot)
+    shown = panel(page, "spectrum")
+    assert shown.plot.x_label.startswith("cycles")
+    page.run.configuration = {"device": {"use": "spectrum"}}
+    page.draw()
+    assert shown.plot.x_label.startswith("spectral bin")
+    last, mean = shown.plot.curves
+    assert page.run.recent is not None
+    np.testing.assert_allclose(last.y, page.run.recent["response"][-1].mean(0), rtol=1e-6)
+    assert len(mean.x) == len(last.y)
+
+
 def test_closing_ends_the_thread(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
     page.show_session(tmp_path / "none.h5")
     follower = page.follower
