@@ -13,9 +13,9 @@ from labpgt.follow_rows import follow_rows
 from labpgt.insight import difference_noise
 from labpgt.session import Session
 
-LOOK_S = 0.03
+LOOK_S = 0.025
 """Between two looks at the file."""
-DRAIN_MS = 40
+DRAIN_MS = 33
 _DRAINING_S = 0.010
 """Most time given to what has come before it is drawn."""
 _WAITING = 8
@@ -32,6 +32,8 @@ class Follower(QObject):
     """There was news, and it has all been handed on for now: time to draw."""
     said = pyqtSignal(str)
     """What a person should know: the file is waited for, the run was resumed."""
+    lost = pyqtSignal(str)
+    """The file is not there (any more), in words; it is waited for."""
     failed = pyqtSignal(str)
     """Why the session cannot be followed (any more)."""
     noise_known = pyqtSignal(float)
@@ -82,7 +84,8 @@ class Follower(QObject):
             self._put(lambda why=str(error): self.failed.emit(why))  # type: ignore[misc]
 
     def _tell(self, text: str) -> None:
-        self._put(lambda: self.said.emit(text))
+        signal = self.said if self.path.exists() else self.lost
+        self._put(lambda: signal.emit(text))
 
     def _look_for_noise(self) -> None:
         with Session(self.path) as session:

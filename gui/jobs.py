@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,9 +21,9 @@ from typing import Any
 import psutil
 from PyQt6.QtCore import QObject, QTimer, pyqtSignal
 
+from gui.asking import ask_in_thread
 from gui.standby import Standby
-from labpgt.control import Request, ask
-from labpgt.errors import LabpgtError
+from labpgt.control import Request
 
 LISTEN_MS = 100
 """Between two looks at what the jobs say."""
@@ -143,18 +142,10 @@ class Job(QObject):
                 self.process.kill()
 
     def _ask(self, request: Request) -> None:
-        def put() -> None:
-            assert self.session is not None
-            try:
-                ask(self.session, request, "the window")
-            except LabpgtError as error:
-                self.said.emit("error", str(error))
-
         if self.session is None:
             self.said.emit("error", f"only a run can {request}, and this is none")
         else:
-            # Not here: a folder on the network may take its time.
-            threading.Thread(target=put, name="request", daemon=True).start()
+            ask_in_thread(self.session, request, lambda why: self.said.emit("error", why))
 
     def _signal(self, number: int) -> None:
         if self.process is not None:

@@ -112,7 +112,9 @@ class TopBar(QFrame):
         self.title.setText(f"{job.title} · {word}")
         self.title.setToolTip(self.title.text())
         doing = " · ".join(part for part in (job.progress.description, job.progress.figures) if part)
-        self.figures.setText(" ".join((job.message if over or not doing else doing).split()))
+        # Why it waits is more than what it is at.
+        said = over or not doing or job.state is JobState.PAUSED
+        self.figures.setText(" ".join((job.message if said else doing).split()))
         self.figures.setToolTip(job.message)
         share = 1.0 if job.state is JobState.DONE else job.progress.share
         self.bar.setValue(round(share * PROGRESS_STEPS))

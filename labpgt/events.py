@@ -221,6 +221,8 @@ class RunWarning:
 
 ASKED = "asked by "
 """How the reason of a pause begins that somebody has asked for."""
+BY_HAND = "make sure by hand that its RF is off"
+"""In the reason of a pause when the device could not be made safe."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,11 @@ class RunPaused:
     def is_asked_for(self) -> bool:
         """Whether somebody has asked for the pause; the device is ill otherwise."""
         return self.reason.startswith(ASKED)
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether the device could be made safe."""
+        return BY_HAND not in self.reason
 
 
 @dataclass(frozen=True)

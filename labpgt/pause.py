@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from labpgt.device import Recoverable, Reservoir
 from labpgt.errors import DeviceFault, ShotsSpoiled, TakingStopped
-from labpgt.events import Event, RunContinued, RunPaused
+from labpgt.events import BY_HAND, Event, RunContinued, RunPaused
 
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
@@ -75,8 +75,7 @@ class Pause:
             self.reservoir.make_safe()
         except Exception as error:
             raise DeviceFault(
-                f"{self.reservoir.name}: making it safe for a pause failed: {type(error).__name__}: {error}; make sure "
-                "by hand that its RF is off"
+                f"{self.reservoir.name}: making it safe for a pause failed: {type(error).__name__}: {error}; {BY_HAND}"
             ) from error
 
     def _hold(self) -> None:
@@ -115,7 +114,7 @@ class Pause:
             raise self._out_of_patience(fault, f"it seemed well {self._times_well} times in between") from fault
         try:
             self._make_safe(fault)
-            self.tell(RunPaused(time.time(), str(fault)))
+            self.tell(RunPaused(time.time(), "\n".join([str(fault), *getattr(fault, "__notes__", ())])))
             latest = fault
             while True:
                 self._wait(self._wait_s)
@@ -153,9 +152,7 @@ class Pause:
         try:
             self.reservoir.make_safe()
         except Exception as error:
-            fault.add_note(
-                f"{self.reservoir.name}: making it safe failed: {error}; make sure by hand that its RF is off"
-            )
+            fault.add_note(f"{self.reservoir.name}: making it safe failed: {error}; {BY_HAND}")
 
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -167,7 +167,8 @@ def paused_line(event: RunPaused) -> str:
     """Word that the run waits, and for what."""
     if event.is_asked_for:
         return f"paused, the device made safe, {event.reason}; labpgt continue lets it go on"
-    return f"paused, the device made safe and asked again and again: {event.reason}"
+    safe = "made safe and " if event.is_safe else ""
+    return f"paused, the device {safe}asked again and again: {event.reason}"
 
 
 def continued_line(event: RunContinued) -> str:

@@ -51,13 +51,15 @@ def start(target: Callable[..., object], *arguments: object) -> Forked:
     return Forked(process)
 
 
-def start_command(argv: Sequence[str], place: Path, out: Path, err: Path, environment: Mapping[str, str]) -> Forked:
+def start_command(
+    argv: Sequence[str], place: Path, out: Path, err: Path, environment: Mapping[str, str] | None = None
+) -> Forked:
     """Start `labpgt ARGV` in a folder and a session of its own, its standard output and error in files."""
     for file in (out, err):
         file.touch()
     context = multiprocessing.get_context("forkserver")
     begins, begun = context.Pipe(duplex=False)
-    process = start(_command, begun, list(argv), str(place), str(out), str(err), dict(environment))
+    process = start(_command, begun, list(argv), str(place), str(out), str(err), dict(environment or {}))
     begins.recv()  # from now on a signal does what it does to an interpreter of its own
     begins.close()
     begun.close()

@@ -31,6 +31,9 @@ from labpgt.units import unit_of
 _KINDS = ("envelope", "spectrum", "loopback")
 _REMEMBERED = 8
 _RING = "magnonic-ring"
+_MEASURING = ("bench", "characterize", "calibrate")
+"""Commands of what is measured on this page."""
+_ON_BENCH = "device.bench="
 _NOT_CONNECTED = (
     "No bench is connected. Choose its file (TOML) and connect, or let labpgt simulate one: virtual instruments around "
     "a simulated ring, at addresses of this computer."
@@ -201,7 +204,8 @@ class BenchPage(QWidget):
             self._watch.close()
             self._watch = None
         if self._bench is not None:
-            self._lab.rf.leave(self._bench)
+            if not self._lab.rf.found(self._bench).get("in_use"):
+                self._lab.rf.leave(self._bench)  # otherwise RF OFF is still for whoever uses it
             self._bench = None
         self.instruments.empty()
         self.health.forget()
@@ -260,14 +264,17 @@ class BenchPage(QWidget):
         if any(not job.state.over for job in self._measuring.values()):
             self._lab.notice("warning", f"No {what} now: something else is being measured; stop it, or wait for it")
             return None
-        if self._bench is not None:
-            self._lab.rf.watch_over(self._bench)
-        job = self._lab.jobs.start(what, words, ready=words[0] != "bench")
+        return self._lab.jobs.start(what, words, ready=words[0] != "bench")
+
+    def _take_up(self, job: Job) -> None:
+        """Show how a measurement goes, of this window or found again, and watch over its bench."""
+        what = job.title
+        if (bench := _bench_of(job)) is not None:
+            self._lab.rf.watch_over(bench)
         self._measuring = {what: job}
         job.changed.connect(lambda: self._measuring_changed(what, job))
         job.ended.connect(lambda: self._measuring_ended(what, job))
         self._measuring_changed(what, job)
-        return job
 
     def _measuring_changed(self, what: str, job: Job) -> None:
         if not job.state.over:
@@ -294,7 +301,7 @@ class BenchPage(QWidget):
         name = self.device.currentText()
         words = ["--device", name]
         if name in (_RING, "loopback") and self._bench is not None:
-            words += ["--set", f"device.bench={self._bench}"]
+            words += ["--set", f"{_ON_BENCH}{self._bench}"]
         return words
 
     def _place(self, what: str) -> Path:
@@ -343,6 +350,8 @@ class BenchPage(QWidget):
     def _job_started(self, job: Job) -> None:
         if job.argv[:1] == ("virtual-bench",) and self._simulation is None:
             self._simulation = job  # of an earlier window
+        if job.argv[:1] and job.argv[0] in _MEASURING:
+            self._take_up(job)
 
     def _desk_changed(self, _state: str) -> None:
         if self.device.count() <= 1:
@@ -368,6 +377,14 @@ class BenchPage(QWidget):
         self._lab.state.settings.setValue("benches", kept)
         self.file.clear()
         self.file.addItems(kept)
+
+
+def _bench_of(job: Job) -> Path | None:
+    """Return the bench that is measured on."""
+    if job.argv[0] == "bench":
+        return Path(job.argv[1])
+    given = (word.removeprefix(_ON_BENCH) for word in job.argv if word.startswith(_ON_BENCH))
+    return next(map(Path, given), None)
 
 
 def _limit(key: str, value: Any) -> str:

@@ -53,12 +53,15 @@ class Headline(QWidget):
     def draw(self, run: Run, name: str) -> None:
         """Say how the run stands."""
         now = time.monotonic()
-        if run.started is None or (now - self._written < _WRITE_S and run.stopped is None and not run.paused):
+        rare = run.stopped is not None or run.paused or run.lost
+        if run.started is None or (now - self._written < _WRITE_S and not rare):
             return
         self._written = now
         mark, word, role = _MARKS[run.status or Status.RUNNING]
         if run.paused:
             mark, word, role = "❚❚", "paused", "warn"
+        if run.lost:
+            mark, word, role = "?", "its file is gone", "warn"
         why = run.paused or (run.stopped.reason if run.stopped is not None else "")
         task = run.configuration.get("task", {}).get("name", "")
         estimator = run.configuration.get("training", {}).get("estimator", "")

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-from PyQt6.QtWidgets import QFileDialog, QGridLayout, QLabel, QVBoxLayout, QWidget
+from PyQt6.QtWidgets import QFileDialog, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from gui.following import Follower
 from gui.lab import Lab
 from gui.live.controls import Controls
 from gui.live.detail import Detail
 from gui.live.headline import Headline
+from gui.live.hold import HoldButtons
 from gui.live.panels import PANELS, How, Panel
 from gui.live.run import Against, Run
 from gui.plots import Plot
@@ -20,6 +21,7 @@ from labpgt.follow_rows import News
 
 _COLUMNS = {1: 1, 2: 2, 3: 2, 4: 2, 5: 3, 6: 3, 7: 4, 8: 4}
 """Of the grid, for so many plots."""
+_SIGNS = {"error": "✖ ", "warning": "▲ "}
 _COARSE = 400
 """Fewer bins than these in view are worth a closer look."""
 
@@ -54,11 +56,17 @@ class LivePage(QWidget):
         self.grid = QGridLayout()
         self.grid.setSpacing(self.fontMetrics().height() // 3)
         self.controls = Controls(lab, self)
+        self.hold = HoldButtons(lab, self)
+        self.hold.refused.connect(lambda why: self.tell("error", why))
+        top = QHBoxLayout()
+        top.addWidget(self.headline, 1)
+        top.addWidget(self.hold)
         layout = QVBoxLayout(self)
         gap = self.fontMetrics().height() // 2
         layout.setContentsMargins(gap, gap, gap, gap)
         layout.setSpacing(gap // 2)
-        for widget in (self.headline, self.banner, self.controls):
+        layout.addLayout(top)
+        for widget in (self.banner, self.controls):
             layout.addWidget(widget)
         layout.addLayout(self.grid, 1)
         for panel in self.panels:
@@ -83,6 +91,7 @@ class LivePage(QWidget):
         self.follower.news.connect(self._take)
         self.follower.drained.connect(self._drained)
         self.follower.said.connect(lambda text: self.tell("info", text))
+        self.follower.lost.connect(self._lost)
         self.follower.failed.connect(lambda text: self.tell("error", text))
         self.follower.noise_known.connect(self._know_noise)
         self.headline.state.setText(f"opening {self.path.name}")
@@ -107,7 +116,7 @@ class LivePage(QWidget):
 
     def tell(self, level: str, text: str) -> None:
         """Show a text above the plots; an empty one takes it away."""
-        self.banner.setText(f"{'✖ ' if level == 'error' else ''}{text}")
+        self.banner.setText(f"{_SIGNS.get(level, '')}{text}")
         self.banner.setVisible(bool(text))
         self._level = level
         self._paint_banner()
@@ -151,6 +160,7 @@ class LivePage(QWidget):
                 plot.say("No run is watched")
         if self.path is not None:
             self.headline.draw(run, self.path.name)
+        self.hold.draw(run, self.path)
         self.drawn += 1
 
     def fit_all(self) -> None:
@@ -202,17 +212,23 @@ class LivePage(QWidget):
         return (0.9 * newest if self.how.newest else 0.0), newest
 
     def _take(self, news: News) -> None:
-        before = self.run.started
+        before, lost = self.run.started, self.run.lost
         self.run.take(news)
-        if self.run.started is not before:
+        if self.run.started is not before or lost:
             self.tell("", "")
             self.headline.reset()
             for panel in self.panels:
                 panel.plot.fit()
 
     def _drained(self) -> None:
+        self.hold.draw(self.run, self.path)
         if self.isVisible() and not self.controls.held:
             self.draw()
+
+    def _lost(self, text: str) -> None:
+        if self.run.started is not None:
+            self.run.lost = text
+        self.tell("info" if self.run.started is None else "warning", text)
 
     def _know_noise(self, noise: float) -> None:
         self.run.noise = noise

@@ -81,6 +81,8 @@ class Run:
         self.results: dict[str, float] = {}
         self.paused = ""
         """Why it waits; empty while it does not."""
+        self.lost = ""
+        """Why nobody knows how it stands: its file is gone; empty while it is there."""
         self.last_warning = ""
         self.warnings = 0
         self.stopped: RunStopped | None = None
@@ -107,6 +109,7 @@ class Run:
 
     def take(self, news: News) -> None:
         """Learn what is new."""
+        self.lost = ""
         for event in news.events:
             self._hear(event)
         self.n_shots, self.n_steps, self.n_epochs = news.n_shots, news.n_steps, news.n_epochs

@@ -74,10 +74,6 @@ class Plot(QWidget):
         self.item.hideButtons()
         self.item.showGrid(x=True, y=True, alpha=0.35)
         self.cursors = Cursors(self)
-        self._later = QTimer(self)
-        self._later.setSingleShot(True)
-        self._later.setInterval(0)
-        self._later.timeout.connect(self._refit)
         self._telling = QTimer(self)
         self._telling.setSingleShot(True)
         self._telling.setInterval(_TELL_MS)
@@ -197,8 +193,11 @@ class Plot(QWidget):
         self._refit(anew=True)
 
     def refit(self) -> None:
-        """Have the view go along, if it does, when control is back in the event loop."""
-        self._later.start()
+        """Have the view go along, if it does.
+
+        At once: a dashed curve that is painted far out of view takes Qt seconds.
+        """
+        self._refit()
 
     def set_x_range(self, low: float, high: float) -> None:
         """Show this part of the x axis, and do not go along any more."""
@@ -268,7 +267,7 @@ class Plot(QWidget):
         self.cursors.paint()
         self._note.setStyleSheet(f"color: {theme.colours['muted']}; background: transparent;")
         self.mark_current(self.commands.current is self)
-        self.refit()
+        self._tell_soon()
 
     def mark_current(self, current: bool) -> None:
         """Show whether this is the plot that the actions work on."""
@@ -319,7 +318,10 @@ class Plot(QWidget):
         if self.following:
             self._fit_x(anew)
             self._fit_y(anew)
-        # Setting a text takes as long as drawing some curves, and nobody reads ten of them in a second.
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        """Have the legend written: that takes as long as drawing some curves, and nobody reads ten in a second."""
         if not self._telling.isActive():
             self._telling.start()
 

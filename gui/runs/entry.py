@@ -56,6 +56,10 @@ ADVICE = {
 BY_HAND = "Make sure by hand that RF is off."
 RESUME = "Resume it to go on where it was."
 RETRY = "Retry it once that is mended."
+ANEW = "Retry it to begin anew."
+_IN_USE = "another run is using it"
+"""What a bench says that is not free."""
+_WAIT = "Wait until the other run has ended, or stop it where it goes on."
 _DEFAULTS = Config()
 _BY_SIGNAL = "Ctrl-C"
 """Reason that a run gives when the window has asked it to stop."""
@@ -225,5 +229,7 @@ def advice(job: Job, *, resumable: bool) -> str:
     """Return what to do about a job that did not end well."""
     # A long message is cut short where it is shown: this must not be what is lost.
     danger = BY_HAND if "by hand" in job.message else ""
-    then = "" if job.exit_code == 2 else RESUME if resumable else RETRY
-    return " ".join(text for text in (danger, ADVICE.get(job.exit_code or 0, ""), then) if text)
+    anew = ANEW if job.state is JobState.STOPPED else RETRY
+    then = "" if job.exit_code == 2 else RESUME if resumable else anew
+    first = _WAIT if _IN_USE in job.message else ADVICE.get(job.exit_code or 0, "")
+    return " ".join(text for text in (danger, first, then) if text)

@@ -277,6 +277,8 @@ class RunQueue(QAbstractListModel):
             entry = Entry({}, session=job.session)
             self._insert(len(self._entries), [entry])
         entry.attach(job)
+        if entry.bench is not None:
+            self._lab.rf.watch_over(entry.bench)  # of a run that was found again nobody else knows
         if not entry.config:
             place = Path(job.argv[1]) if job.argv[0] == "train" and len(job.argv) > 1 else job.session
             adopted = entry

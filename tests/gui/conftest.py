@@ -27,14 +27,16 @@ def _forked(argv: Sequence[str], place: Path, files: Path) -> "subprocess.Popen[
     return forked.start_command(argv, place, out, err, jobs.ENVIRONMENT)
 
 
-@pytest.fixture
-def lab(qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    """What the pages share, without a process that stands by; the desk is not started.
-
-    Jobs are copies of a process that has imported everything, where that can be; see `started_anew`.
-    """
+@pytest.fixture(autouse=True)
+def _quick_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are copies of a process that has imported everything, where that can be; see `started_anew`."""
     if forked.POSSIBLE:
         monkeypatch.setattr(jobs, "_started", _forked)
+
+
+@pytest.fixture
+def lab(qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """What the pages share, without a process that stands by; the desk is not started."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sessions").mkdir()
     lab = Lab(State(tmp_path / "window"), Theme(qapp, Mode.LIGHT), standby=False)

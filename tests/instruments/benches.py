@@ -55,6 +55,20 @@ class TriedBench:
         self.sent.clear()
         self.replies.clear()
 
+    def unplug(self, role: str) -> None:
+        """Let nobody reach an instrument until it is plugged in again."""
+        server = self.virtual._servers[role]
+
+        async def unplug() -> None:
+            await server._unlisten()
+            server._cut_all()
+
+        self.virtual._ask(unplug())
+
+    def plug_in(self, role: str) -> None:
+        """Let an instrument listen again where it did."""
+        self.virtual._ask(self.virtual._servers[role].start())
+
     @property
     def rf_on(self) -> bool:
         return bool(self.virtual.instruments["source"].rf_on)
