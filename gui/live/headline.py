@@ -33,7 +33,7 @@ class Headline(QWidget):
         self._lab = lab
         self._written = 0.0
         self._shots: deque[tuple[float, int]] = deque()
-        self.state = QLabel("No run is watched")
+        self.state = QLabel("No run is watched: start one on the page Runs, or open a session (O)")
         self.figures = QLabel()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -85,6 +85,8 @@ class LivePage(QWidget):
         """Follow this session from now on, from its beginning."""
         self.close_session()
         self.path = Path(path)
+        for panel in self.panels:
+            panel.plot.say("")
         self.follower = Follower(self.path)
         self.follower.news.connect(self._take)
         self.follower.drained.connect(self._drained)
@@ -154,6 +156,8 @@ class LivePage(QWidget):
                 plot.describe = self._describe
                 plot.label_axes(x_label=label)
             panel.draw(run, how)
+            if self.path is None:
+                plot.say("No run is watched")
         if self.path is not None:
             self.headline.draw(run, self.path.name)
         self.hold.draw(run, self.path)

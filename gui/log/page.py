@@ -76,7 +76,7 @@ class LogPage(QWidget):
         head.setStretchLastSection(True)
         head.setHighlightSections(False)
         # Not sized by contents: that looks at every line.
-        for column, sample in enumerate(("00:00:00.0 ", "▲ warning  ", "labpgt.simulators  ")):
+        for column, sample in enumerate(("00:00:00.0 ", "▲ warning  ", "breast-cancer, jacobian-twin")):
             head.resizeSection(column, self.fontMetrics().horizontalAdvance(sample) + 16)
         rows.hide()
         rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)

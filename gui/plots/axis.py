@@ -49,6 +49,17 @@ class Axis(pg.AxisItem):  # type: ignore[misc]
             return [(1.0, decades), (None, fine)]
         return [(1.0, _even(10.0**low, 10.0**high, max(_FEWEST, size / (2 * _GAP * line)))), (None, fine)]
 
+    def tickSpacing(self, low: float, high: float, size: float) -> list[tuple[float, float]]:  # noqa: N802
+        """Return the distances of ticks, the wide ones first; on a low axis none that would put numbers over others."""
+        levels: list[tuple[float, float]] = super().tickSpacing(low, high, size)
+        if self.orientation in ("left", "right") and high > low:
+            least = self.fontMetrics().height() * (high - low) / size
+            wide, start = levels[0]
+            while wide < least:
+                wide *= 2
+            levels = [(wide, start), *(level for level in levels[1:] if wide > level[0] >= least)]
+        return levels
+
     def tickStrings(  # noqa: N802
         self, values: list[float], scale: float, spacing: float | None
     ) -> list[str | None]:
@@ -60,7 +71,7 @@ class Axis(pg.AxisItem):  # type: ignore[misc]
             if all(abs(value - round(value)) < 1e-9 for value in values):
                 return [_power(value) for value in numbers]
             # Beside each other 0.0009 and 0.001 are read faster than 9×10⁻⁴ and 0.001.
-            plain = min(numbers) >= 1e-5 and max(numbers) < 1e6
+            plain = min(numbers) > 0.99e-4 and max(numbers) < 1e6
             return [number(value) if plain else _power(value, digits=3) for value in numbers]
         return [*short_numbers([value * scale for value in values], spacing * scale)]
 

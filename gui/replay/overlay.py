@@ -116,7 +116,6 @@ class OverlayTab(QWidget):
             )
             above = 2 * number + 1 > len(named)
             line.item.label.anchors = [(0.5, 1.0 if above else 0.0)] * 2
-            line.item.setZValue(5)  # its name is to be read over the curves
 
     def _nothing(self) -> str:
         if not self._runs:

@@ -75,7 +75,8 @@ class RunsPage(QWidget):
     def activate(self) -> None:
         """Take the focus, unless something here has it."""
         focus = self.window().focusWidget() if self.window() is not None else None
-        if focus is None or not self.isAncestorOf(focus):
+        # Qt gives it to the first widget there is, where a turn of the wheel would fill the form.
+        if focus is None or focus is self.presets or not self.isAncestorOf(focus):
             self.search.setFocus()
 
     def open(self, path: Path) -> None:

@@ -56,7 +56,7 @@ def test_there_is_a_frame_around_what_does_not_show_the_focus_itself(lab: Lab, q
     window.activateWindow()
     table.setFocus()
     qtbot.waitUntil(table.hasFocus)
-    assert framed() == [place(table)]
+    qtbot.waitUntil(lambda: framed() == [place(table)])
     window.resize(500, 600)
     qtbot.waitUntil(lambda: framed() == [place(table)] and table.width() > 300)
     rows.setFocus()
