@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,6 @@ def test_a_window_that_dies_takes_no_run_with_it(lab: Lab, qtbot: QtBot, tmp_pat
         "timer = QTimer(); timer.timeout.connect(die); timer.start(20); app.exec()\n"
     )
     import subprocess
-    import sys
 
     config = write_config(tmp_path / "run.toml", epochs=100_000)
     session = tmp_path / "run.h5"
@@ -145,4 +145,19 @@ def test_a_process_that_stands_by_becomes_the_run(lab: Lab, qtbot: QtBot, tmp_pa
     job = jobs.start("a run", words, session=tmp_path / "run.h5", ready=True)
     over(qtbot, job)
     assert (job.state, job.report["status"], job.progress.share) == (JobState.DONE, "success", 1.0)
+    jobs.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at what a process has loaded")
+def test_a_run_is_stopped_while_what_stands_by_still_loads(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
+    jobs = Jobs(lab.state.jobs, standby=True)
+    jobs.begin()
+    words = ["train", str(write_config(tmp_path / "run.toml", epochs=100_000)), "--out", str(tmp_path / "run.h5")]
+    job = jobs.start("a run", words, session=tmp_path / "run.h5", ready=True)
+    maps = Path(f"/proc/{job.pid}/maps")
+    qtbot.waitUntil(lambda: "libtorch" in maps.read_text(), timeout=SECONDS)
+    job.stop()
+    over(qtbot, job)
+    assert (job.state, job.outcome) == (JobState.STOPPED, "stopped")
+    assert not (tmp_path / "run.h5").exists()
     jobs.close()
