@@ -214,10 +214,11 @@ def test_a_second_window_on_the_same_bench_is_refused_and_the_first_one_goes_on(
 ) -> None:
     first = start(window, on_bench(tried))
     until(lambda: doing(first) == "training")
+    lab.actions["run.pause"].trigger()  # it has the bench all the same
     other_lab = Lab(State(tmp_path / "other"), lab.theme, standby=False)
     other = MainWindow(other_lab)
     try:
-        # Looking at the bench does not disturb the run, and says whose it is.
+        # Looking at the bench says whose it is.
         other.bench.file.setEditText(str(tried.path))
         other_lab.actions["bench.connect"].trigger()
         until(lambda: f"in use by process {first.job.pid}" in other.bench.state.text())
@@ -227,16 +228,13 @@ def test_a_second_window_on_the_same_bench_is_refused_and_the_first_one_goes_on(
         assert second.advice.startswith("Wait until the other run has ended")
         assert "another run is using it" in second.why
         assert second.why in other.banner.text.text()
-        other_lab.actions["bench.health"].trigger()
-        (job,) = other_lab.jobs.working
-        until(lambda: job.state.over)
-        assert "another run is using it" in other.bench.measured.text()
-        assert first.standing is Standing.RUNNING
+        assert first.standing is Standing.PAUSED
         assert first.session is not None
         with Session(first.session) as session:
             taken = session.n_shots
+            lab.actions["run.pause"].trigger()
             until(lambda: session.refresh() or session.n_shots > taken + 24)
-            assert session.warnings == []
+            assert [text.partition(" ")[0] for text in session.warnings] == ["paused:", "goes"]
         # RF OFF in the second window ends the first one's run too.
         until(lambda: other_lab.rf.state is Rf.ON)
         other_lab.actions["rf.off"].trigger()
@@ -427,7 +425,6 @@ def test_a_configuration_that_is_wrong_is_told_wherever_it_is_found_out(
     (entry,) = window.runs.queue.entries
     until(lambda: entry.standing.over)
     assert entry.why == "bad input: device.n_nodes = -3: must be at least 1"
-    print(entry.why, entry.advice)
     assert entry.why in window.banner.text.text()
     lab.actions["queue.edit"].trigger()
     assert window.runs.form.values()["device"]["n_nodes"] == -3
