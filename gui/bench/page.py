@@ -204,8 +204,7 @@ class BenchPage(QWidget):
             self._watch.close()
             self._watch = None
         if self._bench is not None:
-            if not self._lab.rf.found(self._bench).get("in_use"):
-                self._lab.rf.leave(self._bench)  # otherwise RF OFF is still for whoever uses it
+            self._lab.rf.leave(self._bench)
             self._bench = None
         self.instruments.empty()
         self.health.forget()

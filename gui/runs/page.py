@@ -312,6 +312,7 @@ class RunsPage(QWidget):
             self._next()
             return
         entry = Entry(self.form.values())
+        times_held = self.queue.times_held
 
         def answered(problems: dict[int, dict[str, str]], why: str) -> None:
             self._starting.remove(asked)
@@ -323,7 +324,7 @@ class RunsPage(QWidget):
                 self._lab.notice("warning", f"the run was not checked before its start ({why}); it checks itself")
             self.queue.add([entry], next_one=next_one)
             self.panel.select(entry)
-            if next_one:
+            if next_one and self.queue.times_held == times_held:  # RF OFF, and whoever else holds it, comes first
                 self.queue.release()
 
         asked = CheckedOneByOne(self._lab.desk, [entry.config], answered)
