@@ -362,6 +362,7 @@ def test_every_action_says_what_it_does(page: RunsPage, lab: Lab) -> None:
 def test_tab_goes_as_one_reads_also_through_rows_that_came_later(page: RunsPage, qtbot: QtBot) -> None:
     page.form.load({"device": {"name": "magnonic-ring"}})
     qtbot.waitUntil(lambda: page.form.row("device.bench") is not None)
+    qtbot.waitUntil(page.form.row("device.bench").editor.isVisible)
     page.activateWindow()
     page.presets.setFocus()
     qtbot.waitUntil(page.presets.hasFocus)
