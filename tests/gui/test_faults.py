@@ -26,6 +26,7 @@ from labpgt.session import Session
 from tests import forked
 from tests.gui.test_bench import connect
 from tests.gui.test_jobs import write_config
+from tests.gui.test_window import drop
 from tests.instruments.benches import TriedBench
 from tests.runs import SMALL
 from tests.virtual_runs import RING
@@ -33,20 +34,29 @@ from tests.virtual_runs import RING
 Until = Callable[[Callable[[], object]], None]
 
 
+def _impatient(text: str) -> str:
+    """Wait for the analyser alone as long as its ring may take."""
+    text = text.replace("timeout_s = 10.0", "timeout_s = 2.0")
+    return text.replace("[analyzer]\n", "[analyzer]\ntimeout_s = 20.0\n")
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TriedBench]:
     bench = TriedBench(tmp_path_factory.mktemp("bench"), settings=dict(RING))
     bench.open()
+    bench.write(_impatient)
     yield bench
     bench.virtual.close()
 
 
 @pytest.fixture
-def tried(shared: TriedBench) -> TriedBench:
+def tried(shared: TriedBench) -> Iterator[TriedBench]:
     """The bench that these tests share, in order."""
     shared.forget()
     assert not shared.rf_on
-    return shared
+    yield shared
+    for role in shared.virtual.models:
+        shared.plug_in(role)
 
 
 @pytest.fixture
@@ -151,13 +161,33 @@ def test_an_instrument_that_is_unplugged_before_a_run_and_in_the_middle(
     tried.plug_in("source")
     until(lambda: entry.standing is Standing.RUNNING)
     until(lambda: lab.rf.state is Rf.ON)
-    lab.actions["run.stop"].trigger()
+
+    # Also while it waits because somebody wants it to.
+    lab.actions["queue.pause"].trigger()
+    until(lambda: entry.standing is Standing.PAUSED)
+    assert "asked by the window" in window.top.figures.text()
+    tried.unplug("analyzer")
+    lab.actions["queue.pause"].trigger()
+    until(lambda: "asked again and again: analyzer at TCPIP0" in window.top.figures.text())
+    tried.plug_in("analyzer")
+    until(lambda: entry.standing is Standing.RUNNING)
+
+    # Nobody can turn off what cannot be reached: that is said, until it can be.
+    tried.unplug("source")
+    lab.actions["rf.off"].trigger()
+    until(lambda: "RF of bench.toml may be on: source at TCPIP0" in window.banner.text.text())
     until(lambda: entry.standing.over)
+    assert entry.standing is Standing.FAILED
+    assert entry.advice.startswith("Make sure by hand that RF is off.")
+    assert lab.rf.state in (Rf.IN_DOUBT, Rf.TURNING_OFF)
+    tried.plug_in("source")
     until(lambda: lab.rf.state is Rf.OFF)
+    assert not tried.rf_on
     assert entry.session is not None
     with Session(entry.session) as session:
-        assert session.status is Status.ABORTED
-        assert ["paused" in text for text in session.warnings] == [True, False]
+        assert session.status is Status.FAILED
+        paused = [text for text in session.warnings if text.startswith("paused: ")]
+        assert ["by hand" in text for text in paused[:3]] == [True, False, False]
 
 
 def test_an_instrument_that_is_unplugged_while_the_device_is_characterised(
@@ -369,3 +399,33 @@ def test_a_session_that_is_deleted_while_it_is_open(
     until(lambda: "failed" in window.live.headline.state.text())
     assert window.live.run.n_shots == window.replay.shots._count
     assert not window.live.banner.isVisible()
+
+
+def test_a_configuration_that_is_wrong_is_told_wherever_it_is_found_out(
+    window: MainWindow, lab: Lab, until: Until, tmp_path: Path
+) -> None:
+    torn, wrong = tmp_path / "torn.toml", tmp_path / "wrong.toml"
+    torn.write_text("[training\nbatch = 8")
+    wrong.write_text('[device]\nname = "echo-state-ring"\nn_nodes = -3\n[training]\nbatch = 0\n')
+    window.runs.form.load({"training": {"batch": 9}})
+    drop(window, torn)
+    until(lambda: "torn.toml" in window.banner.text.text())
+    assert window.runs.form.values() == {"training": {"batch": 9}}
+    drop(window, wrong)
+    until(lambda: "device" in window.runs.form.values())
+    # The form knows about the batch at once.
+    row = window.runs.form.row("training.batch")
+    assert row is not None
+    assert row.problem == "must be at least 1"
+    lab.actions["run.start"].trigger()
+    assert window.runs.queue.entries == []
+    row.editor.give(8)
+    # About the nodes only the desk does, which is not there: the run itself does.
+    lab.actions["run.start"].trigger()
+    (entry,) = window.runs.queue.entries
+    until(lambda: entry.standing.over)
+    assert entry.why == "bad input: device.n_nodes = -3: must be at least 1"
+    print(entry.why, entry.advice)
+    assert entry.why in window.banner.text.text()
+    lab.actions["queue.edit"].trigger()
+    assert window.runs.form.values()["device"]["n_nodes"] == -3
