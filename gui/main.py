@@ -84,7 +84,10 @@ def begin_in_background(lab: Lab, window: MainWindow, file: Path | None, bench: 
         if bench is not None:
             window.bench.file.setEditText(str(bench))
             window.bench.connect_bench()
-        if file is not None:
+            window.go("Bench")
+        if file is not None and file.suffix.lower() == ".toml":
+            lab.configuration_wanted.emit(file.resolve())
+        elif file is not None:
             window.open_session(file.resolve())
 
     QTimer.singleShot(0, begin)

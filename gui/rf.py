@@ -154,19 +154,20 @@ class RfControl(QObject):
     @property
     def state(self) -> Rf:
         """How the RF stands."""
-        if self._again.isActive():
+        states = {watched.rf for watched in self._watched.values()}
+        lost = any(w.rf == "unknown" and w.problems and not w.pending for w in self._watched.values())
+        if self._again.isActive() and not lost:
             return Rf.TURNING_OFF
         if not self._watched:
             return Rf.NO_BENCH
-        states = {watched.rf for watched in self._watched.values()}
         if "unknown" in states:
             return Rf.IN_DOUBT
         return Rf.ON if "on" in states else Rf.OFF
 
-    def in_use(self, bench: Path) -> str | None:
-        """Return who has a bench, such as "process 123"; None when nobody has."""
-        watched = self._watched.get(bench.resolve())
-        return None if watched is None else watched.in_use
+    def problems(self, bench: Path | None) -> list[str]:
+        """Return what keeps the RF of a bench from being known, a line each."""
+        watched = None if bench is None else self._watched.get(bench.resolve())
+        return [] if watched is None else watched.problems
 
     @property
     def detail(self) -> str:

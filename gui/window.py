@@ -41,6 +41,8 @@ _TIPS = (
     "Recorded sessions, shot by shot",
     "What has happened",
 )
+_ASKED_AGAIN = "asked again and again"
+"""In what a run says when it waits for a device that is ill."""
 CLOSING_MS = 100
 """Between two looks whether everything has ended."""
 _RF_LOOKS = 50
@@ -72,6 +74,7 @@ class MainWindow(QMainWindow):
         lab.live_wanted.connect(self.show_live)
         lab.replay_wanted.connect(self.open_session)
         lab.configuration_wanted.connect(lambda _path: self.go("Runs"))
+        lab.device_wanted.connect(lambda _device: self.go("Runs"))
         lab.jobs.started.connect(self._watch)
         self._closing = QTimer(self)
         self._closing.setInterval(CLOSING_MS)
@@ -212,10 +215,13 @@ class MainWindow(QMainWindow):
         self.log.add("info", f"started: labpgt {' '.join(job.argv)}", job.title)
         job.said.connect(lambda level, text: self._said(job, level, text))
         job.ended.connect(lambda: self.log.add("info", f"ended: {job.outcome}", job.title))
+        # What a run does now; whoever has chosen another that goes on keeps it.
+        if job.session is not None and not self.live.goes_on:
+            self.live.show_session(job.session)
 
     def _said(self, job: Job, level: str, text: str) -> None:
         self.log.add(level, text, job.title)
-        if level == "error":
+        if level == "error" or _ASKED_AGAIN in text:
             self.banner.tell(level, f"{job.title}: {text}")
 
     def _open(self) -> None:
@@ -281,12 +287,13 @@ class MainWindow(QMainWindow):
             return False
         going = self.lab.jobs.working
         if going:
+            held = self.runs.queue.held
+            self.runs.queue.hold("the window is closing")  # nothing starts while the question is open
             choice = self.ask_closing(going)
-            if choice == "leave":
-                return True
-            if choice == "cancel":
-                return False
-            self.runs.queue.hold("the window is closing")
+            if choice == "cancel" and not held:
+                self.runs.queue.release()
+            if choice != "stop":
+                return choice == "leave"
             for job in going:
                 job.stop()
         if not going and (self._warned_of_rf or not self.lab.rf.unsettled):

@@ -47,6 +47,8 @@ class RunQueue(QAbstractListModel):
         self.at_once = 1
         self.held = False
         self.why_held = ""
+        self._let: set[Entry] = set()
+        """Entries that start although the queue is held: somebody has asked for just these."""
         self.times_held = 0
         """Whoever decides something now and does it later sees by this whether the queue was held in between."""
         self._soon = QTimer(self)
@@ -167,13 +169,19 @@ class RunQueue(QAbstractListModel):
             entry.session = None
         entry.results = {}
         entry.settle(Standing.WAITING)
-        self.release()
+        self.let(entry)
 
     def hold(self, why: str = "") -> None:
         """Start no further run until the queue is released; what goes on goes on."""
         self.held, self.why_held = True, why
         self.times_held += 1
+        self._let = set()
         self.held_changed.emit()
+
+    def let(self, entry: Entry) -> None:
+        """Have this entry start as soon as there is room, also while the queue is held."""
+        self._let.add(entry)
+        self._soon.start()
 
     def release(self) -> None:
         """Start further runs."""
@@ -223,12 +231,12 @@ class RunQueue(QAbstractListModel):
 
     def _go_on(self) -> None:
         self._save()
-        if self.held:
-            return
         busy = len(self.going) + sum(job.argv[:1] != () and job.argv[0] in MEASUREMENTS for job in self._lab.jobs.going)
         benches = {entry.bench for entry in self.going} - {None}
         for entry in self._entries:
-            if entry.standing is Standing.WAITING and busy < self.at_once and entry.bench not in benches:
+            may = entry.standing is Standing.WAITING and (not self.held or entry in self._let)
+            if may and busy < self.at_once and entry.bench not in benches:
+                self._let.discard(entry)
                 self._start(entry)
                 busy += 1
                 benches |= {entry.bench} - {None}

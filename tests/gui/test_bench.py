@@ -81,6 +81,10 @@ def test_a_bench_is_connected_its_settings_live_and_an_unplugged_instrument_told
     assert cells(page)["source"].startswith("Agilent Technologies, N5182B, VB000001")
     assert cells(page)["source.output"] == "off"
     qtbot.waitUntil(lambda: lab.rf.state is Rf.OFF, timeout=WAIT)
+    wanted: list[dict[str, str]] = []
+    lab.device_wanted.connect(wanted.append)
+    lab.actions["bench.use"].trigger()
+    assert wanted == [{"name": "magnonic-ring", "bench": str(tried.path)}]
     turn_on(tried)
     qtbot.waitUntil(lambda: cells(page)["source.output"] == "on", timeout=WAIT)
     qtbot.waitUntil(lambda: lab.rf.state is Rf.ON, timeout=WAIT)
@@ -98,7 +102,8 @@ def test_a_bench_is_connected_its_settings_live_and_an_unplugged_instrument_told
     qtbot.waitUntil(lambda: any("RF of bench.toml may be on" in text for text in said), timeout=WAIT)
     assert lab.rf.state in (Rf.IN_DOUBT, Rf.TURNING_OFF)
     lab.actions["bench.disconnect"].trigger()
-    assert (lab.rf.state, cells(page)) == (Rf.NO_BENCH, {})
+    qtbot.waitUntil(lambda: lab.rf.state is Rf.NO_BENCH, timeout=WAIT)
+    assert cells(page) == {}
 
 
 def test_rf_off_ends_a_run_in_the_middle(

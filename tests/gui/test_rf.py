@@ -211,6 +211,7 @@ def test_f12_works_in_a_dialog(window: MainWindow, lab: Lab, qtbot: QtBot, modal
         dialog.show()
         dialog.activateWindow()
     line.setFocus()
+    qtbot.waitUntil(line.hasFocus)
     QTest.keyClick(line, Qt.Key.Key_F12)
     assert asked == [1]
     dialog.close()
@@ -223,10 +224,10 @@ def test_the_closing_question_hears_f12(window: MainWindow, lab: Lab, qtbot: QtB
 
     def press() -> None:
         box = window.findChild(QDialog, "closing")
-        if box is None or not box.isVisible():
+        if box is None or box.focusWidget() is None or not box.focusWidget().hasFocus():
             QTimer.singleShot(20, press)
             return
-        QTest.keyClick(box.focusWidget() or box, Qt.Key.Key_F12)
+        QTest.keyClick(box.focusWidget(), Qt.Key.Key_F12)
         box.reject()
 
     QTimer.singleShot(20, press)

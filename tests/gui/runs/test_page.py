@@ -80,13 +80,15 @@ def test_start_runs_what_is_in_the_form_before_what_waits(
     _write(page, "training.epochs", "7")
     scripted.then(until=tmp_path / "go")
     press("run.start")
-    assert not page.queue.held
     qtbot.waitUntil(lambda: len(page.queue.going) == 1)
+    assert page.queue.held  # this one alone was asked for
     first, second = page.queue.entries
     assert first.config == {"device": {"name": "echo-state-ring"}, "training": {"epochs": 7}}
     assert second.standing is Standing.WAITING
     assert page.panel.selected is first
     (tmp_path / "go").touch()
+    qtbot.waitUntil(lambda: _standings(page) == ["done", "waiting"])
+    press("queue.hold")
     qtbot.waitUntil(lambda: _standings(page) == ["done", "done"])
     press("queue.clear")
     assert page.queue.entries == []

@@ -145,6 +145,9 @@ def test_a_run_that_was_stopped_holds_the_queue_and_can_go_on(
     assert (queue.held, queue.why_held) == (True, "a run was stopped")
     session = first.session
     queue.again(first, resume=True)
+    qtbot.waitUntil(lambda: first.standing is Standing.DONE)
+    assert second.standing is Standing.WAITING  # the queue is still held
+    queue.release()
     qtbot.waitUntil(lambda: second.standing is Standing.DONE)
     assert list(scripted.commands[1]) == ["resume", str(session), "--json"]
     assert (first.standing, first.session) == (Standing.DONE, session)
