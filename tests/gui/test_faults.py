@@ -393,11 +393,14 @@ def test_a_session_that_is_deleted_while_it_is_open(
     (rescued,) = lab.sessions.iterdir()
     with Session(rescued) as recorded:
         assert recorded.n_shots >= window.live.run.n_shots
+    page = window.replay
+    page._compare()
+    until(lambda: "cannot be compared" in page.notice.text())
     rescued.rename(session)
-    until(lambda: not window.replay.notice.isVisible())
+    until(lambda: not page.notice.isVisible())
     window.go("Live")
     until(lambda: "failed" in window.live.headline.state.text())
-    assert window.live.run.n_shots == window.replay.shots._count
+    assert window.live.run.n_shots == page.shots._count
     assert not window.live.banner.isVisible()
 
 
