@@ -10,7 +10,9 @@ def gui(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE.h5]", help="Session to open: recorded, or of a run that goes on.", show_default=False
+            metavar="[FILE.h5]",
+            help="Session to open, recorded or going on; a .toml fills the form.",
+            show_default=False,
         ),
     ] = None,
     bench: Annotated[

@@ -13,9 +13,9 @@ from labpgt.follow_rows import follow_rows
 from labpgt.insight import difference_noise
 from labpgt.session import Session
 
-LOOK_S = 0.03
+LOOK_S = 0.025
 """Between two looks at the file."""
-DRAIN_MS = 40
+DRAIN_MS = 33
 _DRAINING_S = 0.010
 """Most time given to what has come before it is drawn."""
 _WAITING = 8

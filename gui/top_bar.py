@@ -77,7 +77,7 @@ class TopBar(QFrame):
         row.addWidget(actions.button(self.pause))
         row.addWidget(actions.button(self.stop))
         em = self.fontMetrics()
-        self.rf.setMinimumWidth(em.horizontalAdvance("?  RF: turning off  ") + 16)
+        self.rf.setFixedWidth(em.horizontalAdvance("◐  RF: turning off") * 5 // 4 + 24)
         self.setFixedHeight(round(em.height() * 3.6))
         lab.rf.changed.connect(self._show_rf)
         lab.jobs.started.connect(self._watch)
@@ -114,6 +114,7 @@ class TopBar(QFrame):
         doing = " · ".join(part for part in (job.progress.description, job.progress.figures) if part)
         # Why it waits is more than what it is at.
         said = over or not doing or job.state is JobState.PAUSED
+        said = said or job.state is JobState.PAUSED  # why it waits
         self.figures.setText(" ".join((job.message if said else doing).split()))
         self.figures.setToolTip(job.message)
         share = 1.0 if job.state is JobState.DONE else job.progress.share
@@ -144,9 +145,10 @@ class TopBar(QFrame):
 
     def _paint(self) -> None:
         c = self._lab.theme.colours
+        large = self.font().pointSizeF() * 1.6
         self.off.setStyleSheet(
-            f"QToolButton {{ background: {c['danger']}; color: {c['on_danger']}; font-weight: bold; font-size: 15pt; "
-            f"border: 2px solid {c['danger']}; border-radius: 4px; padding: 2px 18px; }}"
+            f"QToolButton {{ background: {c['danger']}; color: {c['on_danger']}; font-weight: bold; "
+            f"font-size: {large:g}pt; border: 2px solid {c['danger']}; border-radius: 4px; padding: 2px 18px; }}"
             f"QToolButton:hover, QToolButton:focus {{ border-color: {c['text']}; }}"
         )
         self.setStyleSheet(f"#top_bar {{ background: {c['raised']}; }}")

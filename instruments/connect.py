@@ -42,8 +42,9 @@ def connect(role: str, entry: Entry, timeout_s: float, empty_errors: bool = True
     except LabpgtError as error:
         raise DeviceFault(f"{where}: {error}") from error
     milliseconds = max(1, round(1000 * timeout_s))
-    visa()  # Made once: pymeasure gets the same one.
-    settings: dict[str, Any] = {"timeout": milliseconds, "open_timeout": milliseconds}
+    # pymeasure would have pyvisa look for a library anew for each instrument, which starts a compiler on Linux.
+    library = visa().visalib
+    settings: dict[str, Any] = {"timeout": milliseconds, "open_timeout": milliseconds, "visa_library": library}
     if isinstance(entry, SupplyEntry):
         if entry.channel not in getattr(driver, "CHANNELS", ()):
             raise DeviceFault(

@@ -1,8 +1,15 @@
 """How the suite is shared among processes."""
 
 import os
+import sys
 
 import pytest
+
+# For this process and those that tests start: without it pyvisa looks for another library each time, 0.1 s of work.
+os.environ.setdefault("PYVISA_LIBRARY", "@py")
+# Dozens of processes import the same modules: compiled once, whatever the environment says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 from labpgt.session import SessionWriter
 from procedures.cli import main
+from tests.forked import redirect
 
 
 def count_acknowledged(counter: Path) -> None:
@@ -32,8 +33,7 @@ def count_acknowledged(counter: Path) -> None:
 def run(arguments: list[str], folder: str, out: str, err: str) -> None:
     """Run the command line in this process, with its standard output and error in files."""
     os.chdir(folder)
-    for path, descriptor in ((out, 1), (err, 2)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    redirect(out, err)
     count_acknowledged(Path(arguments[0]))
     sys.argv = ["labpgt", *arguments[1:]]
     main()

@@ -1,7 +1,6 @@
 """Runs that are killed with SIGKILL at random moments, and what becomes of them."""
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,24 +18,12 @@ from numpy.typing import NDArray
 from labpgt.config import to_toml
 from labpgt.errors import InputError
 from labpgt.session import Session
-from tests import kill_child
+from tests import forked, kill_child
 from tests.runs import configured
 
 ROOT = Path(__file__).resolve().parents[1]
 ESTIMATORS = ("pgt", "node", "jacobian-twin", "readout", "backprop")
 _POLL_S = 2e-3
-IMPORTED = (
-    *(
-        "tests.kills",
-        "procedures.resume",
-        "procedures.console",
-        "procedures.commands.runs",
-        "procedures.commands.files",
-    ),
-    *("simulators.echo_state", "instruments.magnonic_ring", "instruments.bench_command"),
-    *("sklearn.datasets", "sklearn.linear_model", "sklearn.model_selection", "torch._dynamo"),
-)
-"""What takes seconds to import, and is imported only when a run needs it."""
 
 
 def write_config(folder: Path, estimator: str, epochs: int) -> Path:
@@ -84,34 +71,9 @@ def start_anew(arguments: list[str], folder: Path, out: Path, err: Path) -> Proc
         )
 
 
-class _Forked:
-    def __init__(self, process: Any) -> None:
-        self._process = process
-
-    @property
-    def returncode(self) -> int | None:
-        code: int | None = self._process.exitcode
-        return code
-
-    def poll(self) -> int | None:
-        return self.returncode
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    def wait(self) -> int:
-        self._process.join()
-        assert self.returncode is not None
-        return self.returncode
-
-
 def start_forked(arguments: list[str], folder: Path, out: Path, err: Path) -> Process:
     """Start the command line in a copy of a process that has imported everything: the same, without the wait."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(IMPORTED))
-    process = context.Process(target=kill_child.run, args=(arguments, str(folder), str(out), str(err)))
-    process.start()
-    return _Forked(process)
+    return forked.start(kill_child.run, arguments, str(folder), str(out), str(err))
 
 
 @dataclass

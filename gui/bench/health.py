@@ -54,7 +54,8 @@ class Health(QGroupBox):
             if isinstance(value, Mapping):
                 value, unit = value.get("value"), value.get("unit") or unit
             if name in self._values and value is not None:
-                self._values[name].setText(worded(value, unit))
+                measured = float(f"{value:.4g}") if isinstance(value, float) else value
+                self._values[name].setText(worded(measured, unit))
 
     def forget(self) -> None:
         """Show that nothing is known: another device."""

@@ -28,7 +28,7 @@ class Checker(QObject):
 
     def __init__(self, form: ConfigForm, desk: Desk, sessions: Callable[[], Path]) -> None:
         """`sessions` tells the folder in which runs are written: those of an instrument tell how long a shot takes."""
-        super().__init__()
+        super().__init__(form)  # it asks no longer than the form is there
         self._form = form
         self._desk = desk
         self._sessions = sessions

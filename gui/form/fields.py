@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import tomlkit
@@ -62,7 +63,7 @@ class Field:
         """The key with its section."""
         return f"{self.section}.{self.key}"
 
-    @property
+    @cached_property
     def label(self) -> str:
         """The key in words, without the unit at its end."""
         parts = self.key.split("_")
@@ -71,7 +72,7 @@ class Field:
         words = " ".join(parts[: len(parts) - next(ends, 0)])
         return words[:1].upper() + words[1:]
 
-    @property
+    @cached_property
     def limits(self) -> str:
         """What may be entered, in words; nothing if anything may."""
         low, high = (f"{n:,}" if isinstance(n, int) else number_text(n) for n in (self.low, self.high))

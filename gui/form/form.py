@@ -31,7 +31,6 @@ class ConfigForm(QScrollArea):
     def __init__(self, lab: Lab) -> None:
         super().__init__()
         self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._theme = lab.theme
         self._current: Row | None = None

@@ -56,6 +56,11 @@ class Group(QWidget):
     def __iter__(self) -> Iterator[Row]:
         return iter(self._rows)
 
+    @property
+    def heading(self) -> QToolButton:
+        """What folds and unfolds it."""
+        return self._heading
+
     def unfold(self) -> None:
         """Show the rows."""
         self._action.setChecked(True)
@@ -91,6 +96,8 @@ class Group(QWidget):
     def add(self, field: Field) -> Row:
         """Have one more row."""
         row = self._make(field, self._body)
+        # What is made last would otherwise be the last that Tab comes to in the whole window.
+        QWidget.setTabOrder(self._rows[-1].editor if self._rows else self._heading, row.editor)
         self._rows.append(row)
         self._lines.addWidget(row)
         return row

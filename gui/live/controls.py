@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from PyQt6.QtGui import QAction
-from PyQt6.QtWidgets import QComboBox, QHBoxLayout, QMenu, QToolButton, QWidget
+from PyQt6.QtWidgets import QComboBox, QMenu, QToolButton, QWidget
 
+from gui.flow import Flow
 from gui.lab import Lab
 from gui.live.panels import AT_FIRST, Panel, ShotPanel
 from gui.live.run import Against
@@ -34,7 +35,7 @@ class Controls(QWidget):
         self._restoring = True
         self.held = False
         """Whether the plots stay as they are."""
-        self._row = QHBoxLayout(self)
+        self._row = Flow(self)
         self._row.setContentsMargins(0, 0, 0, 0)
         self._row.setSpacing(self.fontMetrics().height() // 3)
         self._button("open", "Open…", "O", "Watch a session, running or not", page.ask_for_session)
@@ -53,7 +54,6 @@ class Controls(QWidget):
         self._button("nodes", "Nodes apart", "P", apart, self._nodes, checkable=True)
         for name in ("log", "marker", "image", "data"):
             self._row.addWidget(lab.actions.button(lab.actions[f"plot.{name}"], self))
-        self._row.addStretch(1)
         for panel in page.panels:
             panel.plot.scaled.connect(self._remember)
 

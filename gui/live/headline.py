@@ -4,6 +4,7 @@ import time
 from collections import deque
 
 from PyQt6.QtCore import Qt
+from PyQt6.QtGui import QTextDocument
 from PyQt6.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from gui.lab import Lab
@@ -32,7 +33,7 @@ class Headline(QWidget):
         self._lab = lab
         self._written = 0.0
         self._shots: deque[tuple[float, int]] = deque()
-        self.state = QLabel("No run is watched")
+        self.state = QLabel("No run is watched: start one on the page Runs, or open a session (O)")
         self.figures = QLabel()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -71,7 +72,7 @@ class Headline(QWidget):
         if run.sampled:
             state += f" &nbsp; <i>a sample is shown; {run.share_read:.0%} of the record read</i>"
         _write(self.state, state)
-        _write(self.figures, " &nbsp;·&nbsp; ".join(self._figures(run)))
+        self._write_figures(run, " &nbsp;·&nbsp; ".join(self._figures(run)))
 
     def _figures(self, run: Run) -> list[str]:
         assert run.started is not None
@@ -88,9 +89,21 @@ class Headline(QWidget):
         flagged = {str(flag.name).lower(): int(marks.sum(str(flag.name)).sum()) for flag in FLAGS}
         told = ", ".join(f"{count} {name}" for name, count in flagged.items() if count)
         parts.append(f"flags: {told or 'none'}")
-        if run.warnings:
-            parts.append(f"{run.warnings} warnings, the last: {_plain(run.last_warning)}")
         return parts
+
+    def _write_figures(self, run: Run, figures: str) -> None:
+        """Write them, and after them as much of the last warning as there is room for; all of it is in the tooltip."""
+        if not run.warnings:
+            _write(self.figures, figures)
+            return
+        count = f" &nbsp;·&nbsp; ▲ {run.warnings} warning{'s, the last' if run.warnings > 1 else ''}: "
+        document = QTextDocument()
+        document.setDefaultFont(self.figures.font())
+        document.setDocumentMargin(0)
+        document.setHtml(figures + count)
+        room = self.figures.width() - document.idealWidth()
+        last = self.figures.fontMetrics().elidedText(run.last_warning, Qt.TextElideMode.ElideRight, int(room))
+        _write(self.figures, f"{figures}{count}{_plain(last)}", f"{figures}{count}{_plain(run.last_warning)}")
 
     def _rate(self, shots: int) -> float:
         now = time.monotonic()
@@ -105,7 +118,7 @@ def _plain(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
-def _write(label: QLabel, text: str) -> None:
+def _write(label: QLabel, text: str, tip: str = "") -> None:
     if label.text() != text:
         label.setText(text)
-        label.setToolTip(text)
+        label.setToolTip(tip or text)

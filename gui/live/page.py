@@ -85,6 +85,8 @@ class LivePage(QWidget):
         """Follow this session from now on, from its beginning."""
         self.close_session()
         self.path = Path(path)
+        for panel in self.panels:
+            panel.plot.say("")
         self.follower = Follower(self.path)
         self.follower.news.connect(self._take)
         self.follower.drained.connect(self._drained)
@@ -96,6 +98,11 @@ class LivePage(QWidget):
         self.headline.figures.setText("")
         self.tell("", "")
         self.follower.begin()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a run is watched that has not ended."""
+        return self.follower is not None and self.run.stopped is None
 
     def close_session(self) -> None:
         """Follow nothing any more; the plots are empty."""
@@ -154,6 +161,8 @@ class LivePage(QWidget):
                 plot.describe = self._describe
                 plot.label_axes(x_label=label)
             panel.draw(run, how)
+            if self.path is None:
+                plot.say("No run is watched")
         if self.path is not None:
             self.headline.draw(run, self.path.name)
         self.hold.draw(run, self.path)

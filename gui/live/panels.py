@@ -208,14 +208,22 @@ class FallPanel(Panel):
         self.plot.say("" if fall.size or run.started is None else "No shot yet")
 
 
+_IN_TIME = ("cycles per symbol (nodes as samples)", "power")
+_IN_BINS = ("spectral bin (node)", "response")
+
+
 class SpectrumPanel(Panel):
-    """Power of the newest responses against frequency, their nodes taken as samples in time."""
+    """Power of the newest responses against frequency, their nodes taken as samples in time.
+
+    A device whose nodes are spectral bins (`device.use = "spectrum"`) has measured its spectrum: that is shown, as the
+    mean over the symbols of a shot.
+    """
 
     key = "spectrum"
     along_run = False
 
     def __init__(self, lab: Lab) -> None:
-        plot = Plot(lab, "Spectrum", "cycles per symbol (nodes as samples)", "power", "cycles per symbol")
+        plot = Plot(lab, "Spectrum", *_IN_TIME)
         plot.set_log(True)
         super().__init__(plot)
         self._last = plot.curve("last shot", 1)
@@ -225,6 +233,10 @@ class SpectrumPanel(Panel):
         """Show the run as it is."""
         del how
         rows = run.recent
+        in_bins = run.configuration.get("device", {}).get("use") == "spectrum"
+        labels = _IN_BINS if in_bins else _IN_TIME
+        if (self.plot.x_label, self.plot.y_label) != labels:
+            self.plot.label_axes(*labels)
         if rows is None or rows["response"][0].size < 4:
             for curve in (self._last, self._mean):
                 curve.set([], [])
@@ -233,7 +245,10 @@ class SpectrumPanel(Panel):
             return
         self.plot.say("")
         responses = rows["response"][-SPECTRA:]
-        frequency, power = spectrum(responses)
+        if in_bins:
+            frequency, power = np.arange(responses.shape[2]), responses.mean(axis=1, dtype=np.float64)
+        else:
+            frequency, power = spectrum(responses)
         self._mean.name = f"mean of {len(responses)} shots"
         self._last.set(frequency, power[-1])
         self._mean.set(frequency, power.mean(0))

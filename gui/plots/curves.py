@@ -205,8 +205,9 @@ class Line:
         self.item = pg.InfiniteLine(
             angle=0, label=name, labelOpts={"position": position, "anchors": [(0.5, 0), (0.5, 1)], "movable": False}
         )
-        self.item.setZValue(-5)
+        self.item.setZValue(5)  # its name is to be read over the curves
         self.item.setVisible(False)
+        self.item.label.setVisible(bool(name))  # without one there would be an empty box
 
     def set(self, y: float | None) -> None:
         """Draw it at this height; None for nowhere."""
@@ -239,7 +240,8 @@ class Line:
     def paint(self) -> None:
         """Take the colours in use."""
         theme = self._plot.lab.theme
-        self.item.setPen(pg.mkPen(theme.colours["muted"], width=1, style=self._style))
+        width = self._plot.devicePixelRatioF()
+        self.item.setPen(pg.mkPen(theme.colours["muted"], width=width, style=self._style))
         self.item.label.setColor(theme.colours["muted"])
         behind = theme.colour("base")
         behind.setAlpha(_LABEL_ALPHA)

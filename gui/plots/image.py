@@ -34,7 +34,7 @@ class ImagePlot(Plot):
 
     def set(self, numbers: ArrayLike, place: QRectF) -> None:
         """Show numbers (rows, columns) over this part of the axes; the colours span nearly all of them."""
-        self._numbers = np.asarray(numbers, np.float32)
+        before, self._numbers = self._numbers.shape, np.asarray(numbers, np.float32)
         if not self._numbers.size:
             self._picture.clear()
             return
@@ -42,7 +42,7 @@ class ImagePlot(Plot):
         scaled = (self._numbers - low) * np.float32(255.99 / (high - low))
         shades = np.clip(np.nan_to_num(scaled, copy=False), 0, 255).astype(np.uint8)
         self._picture.setImage(shades, autoLevels=False)
-        if place != self._place:
+        if place != self._place or before != self._numbers.shape:  # it is scaled from its own size
             self._place = place
             self._picture.setRect(place)
             self.refit()

@@ -20,6 +20,7 @@ from gui.plots.words import number, quantity
 _ROOM = 0.3
 """A view that goes along with a growing curve gets so much more room than it needs, so that axes are drawn seldom."""
 _PADDING = 0.06
+_HYPHEN = "\u2011"
 _TELL_MS = 150
 """Between two changes of the values in the legend."""
 
@@ -60,6 +61,8 @@ class Plot(QWidget):
         """What the legend says besides."""
         self.describe: Callable[[float], str] = lambda x: f"at {quantity(x, self.x_unit)}"
         """What an x is, in words."""
+        self.legend_lines = 2
+        """How many lines the legend has, whatever stands in it; 0 for as many as it needs."""
         self.floor = 0.0
         """Part of the height that is kept free below the curves."""
         self._empty = ""
@@ -71,10 +74,6 @@ class Plot(QWidget):
         self.item.hideButtons()
         self.item.showGrid(x=True, y=True, alpha=0.35)
         self.cursors = Cursors(self)
-        self._later = QTimer(self)
-        self._later.setSingleShot(True)
-        self._later.setInterval(0)
-        self._later.timeout.connect(self._refit)
         self._telling = QTimer(self)
         self._telling.setSingleShot(True)
         self._telling.setInterval(_TELL_MS)
@@ -118,7 +117,7 @@ class Plot(QWidget):
         layout.addLayout(head)
         layout.addWidget(self.canvas, 1)
         self._values.setFixedHeight(2 * self.fontMetrics().lineSpacing())
-        self.setMinimumSize(14 * self.fontMetrics().height(), 9 * self.fontMetrics().height())
+        self.setMinimumSize(13 * self.fontMetrics().height(), 7 * self.fontMetrics().height())
 
     def curve(self, name: str, number: int, shape: Shape = Shape.LINE, *, width: float = 1.0) -> Curve:
         """Add a curve in the colour of this number; it is in the legend under this name."""
@@ -194,8 +193,11 @@ class Plot(QWidget):
         self._refit(anew=True)
 
     def refit(self) -> None:
-        """Have the view go along, if it does, when control is back in the event loop."""
-        self._later.start()
+        """Have the view go along, if it does.
+
+        At once: a dashed curve that is painted far out of view takes Qt seconds.
+        """
+        self._refit()
 
     def set_x_range(self, low: float, high: float) -> None:
         """Show this part of the x axis, and do not go along any more."""
@@ -218,7 +220,8 @@ class Plot(QWidget):
             if curve.shape is Shape.TICKS:
                 continue
             told = "" if np.isnan(value) else f" <b>{quantity(value, self.y_unit)}</b>"
-            parts.append(f"{curve.mark}&nbsp;{f'{curve.name}{told}'.replace(' ', '&nbsp;')}")
+            # Nothing in it is a line's end.
+            parts.append(f"{curve.mark}&nbsp;{f'{curve.name}{told}'.replace(' ', '&nbsp;').replace('-', _HYPHEN)}")
         self.show_values([*parts, *([self.describe(at)] if at is not None else [])])
 
     def show_values(self, parts: list[str]) -> None:
@@ -227,15 +230,15 @@ class Plot(QWidget):
         if text != self._values.text():
             self._values.setText(text)
             self._values.setToolTip(text)
-            self._give_room()
+        self._give_room()
 
     def _give_room(self) -> None:
-        """Two lines whatever stands in them, so that nothing moves when a value gets longer; more for the markers."""
-        height = 2 * self.fontMetrics().lineSpacing()
-        if self.cursors.markers:
+        """Always the same, so that nothing moves when a value gets longer; more for the markers."""
+        height = (self.legend_lines or 1) * self.fontMetrics().lineSpacing()
+        if self.cursors.markers or not self.legend_lines:
+            self._values.setMinimumHeight(0)  # what it needs would be no less than it has
             height = max(height, self._values.heightForWidth(self._values.width()))
-        if height != self._values.height():
-            self._values.setFixedHeight(height)
+        self._values.setFixedHeight(height)
 
     @property
     def values_text(self) -> str:
@@ -264,7 +267,7 @@ class Plot(QWidget):
         self.cursors.paint()
         self._note.setStyleSheet(f"color: {theme.colours['muted']}; background: transparent;")
         self.mark_current(self.commands.current is self)
-        self.refit()
+        self._tell_soon()
 
     def mark_current(self, current: bool) -> None:
         """Show whether this is the plot that the actions work on."""
@@ -301,6 +304,7 @@ class Plot(QWidget):
         """Keep the note in the middle."""
         super().resizeEvent(event)
         self._place_note()
+        self._telling.start()
 
     def _place_note(self) -> None:
         width, height = self.canvas.width(), self.canvas.height()
@@ -314,7 +318,10 @@ class Plot(QWidget):
         if self.following:
             self._fit_x(anew)
             self._fit_y(anew)
-        # Setting a text takes as long as drawing some curves, and nobody reads ten of them in a second.
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        """Have the legend written: that takes as long as drawing some curves, and nobody reads ten in a second."""
         if not self._telling.isActive():
             self._telling.start()
 

@@ -12,6 +12,8 @@ from PyQt6.QtWidgets import (
     QHeaderView,
     QLabel,
     QLineEdit,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
     QTableView,
     QVBoxLayout,
     QWidget,
@@ -34,6 +36,18 @@ _HELP = {
     "Started": "When the run was started, in this computer's time zone",
 }
 _SORT = Qt.ItemDataRole.UserRole
+_WIDEST = (
+    "…jacobian-twin.h5",
+    "○ unreadable",
+    "-1.234e-05",
+    "Accuracy ▾",
+    "10,000,000",
+    "breast-cancer",
+    "jacobian-twin",
+    "echo-state-ring",
+    "2000-00-00 00:00",
+)
+"""What fits into each column; of longer names the end is seen."""
 
 
 class Model(QAbstractTableModel):
@@ -179,6 +193,15 @@ def _sort_key(entry: Entry, column: str) -> Any:
             return _text(entry, column).lower()
 
 
+class _Name(QStyledItemDelegate):
+    """Leaves out the beginning of a name that is too long: names begin with the date, and end with what they are."""
+
+    def initStyleOption(self, option: QStyleOptionViewItem | None, index: QModelIndex) -> None:  # noqa: N802
+        super().initStyleOption(option, index)
+        if option is not None:
+            option.textElideMode = Qt.TextElideMode.ElideLeft
+
+
 class _Filter(QSortFilterProxyModel):
     """Shows the rows in which every word that was typed occurs, in whatever column."""
 
@@ -230,7 +253,7 @@ class Browser(QWidget):
         self.place.setMinimumWidth(1)
         self.filter = QLineEdit(objectName="replay.filter.text")
         self.filter.setAccessibleName("Filter of the sessions")
-        self.filter.setPlaceholderText("Filter: words that the line must have, such as iris failed")
+        self.filter.setPlaceholderText("Filter, such as: iris failed")
         self.filter.setToolTip(f"Only runs whose line has all these words ({find.shortcut().toString()})")
         self.filter.setClearButtonEnabled(True)
         self.model = Model(lab.theme)
@@ -272,7 +295,7 @@ class Browser(QWidget):
         table.setShowGrid(False)
         table.setTabKeyNavigation(False)
         table.setWordWrap(False)
-        table.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names begin with the date, and end with what they are
+        table.setItemDelegateForColumn(0, _Name(table))
         rows, header = table.verticalHeader(), table.horizontalHeader()
         assert rows is not None
         assert header is not None
@@ -280,9 +303,11 @@ class Browser(QWidget):
         rows.setDefaultSectionSize(round(table.fontMetrics().height() * 1.5))
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         header.setHighlightSections(False)
-        letter = table.fontMetrics().averageCharWidth()
-        for column, letters in enumerate((24, 15, 9, 11, 11, 15, 14, 16, 18)):
-            table.setColumnWidth(column, letter * letters)
+        metrics = table.fontMetrics()
+        box = metrics.height() * 2  # of the tick
+        for column, sample in enumerate(_WIDEST):
+            width = metrics.horizontalAdvance(sample) + metrics.averageCharWidth() * 2
+            table.setColumnWidth(column, width + (0 if column else box))
         table.activated.connect(self._activated)
         return table
 

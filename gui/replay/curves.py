@@ -14,8 +14,8 @@ from labpgt.errors import LabpgtError
 from labpgt.events import EPOCH_DTYPE, Status
 from labpgt.session import Session
 
-POINTS = 1000
-"""Most points of a curve of updates: each is the mean of as many updates."""
+POINTS = 200
+"""Most points of a curve of updates, each the mean of as many: more would hide other runs behind their noise."""
 _BLOCK = 8192
 
 

@@ -18,12 +18,15 @@ from PyQt6.QtWidgets import (
 
 from gui.lab import Lab
 from gui.replay.curves import Run
+from gui.replay.naming import short_names
 from labpgt.units import unit_of
 
 _SECTIONS = ("task", "network", "device", "training", "session")
 _SETTINGS = "settings of the device"
 _ABSENT = "–"
 _LONGEST = 300
+_LEAST, _MOST, _WIDEST = 8, 22, 36
+"""Letters in a column, and in that of the names."""
 
 
 class Line(NamedTuple):
@@ -142,7 +145,8 @@ class SettingsTab(QWidget):
         self.note.setText(self._note(lines))
         self.tree.clear()
         self.tree.setColumnCount(2 + max(1, len(self._runs)))
-        self.tree.setHeaderLabels(["Setting", "Unit", *([run.name for run in self._runs] or ["Value"])])
+        names = [name.replace(", ", "\n") for name in short_names(self._runs)]
+        self.tree.setHeaderLabels(["Setting", "Unit", *(names or ["Value"])])
         header = self.tree.header()
         assert header is not None
         for column, run in enumerate(self._runs, 2):
@@ -169,10 +173,10 @@ class SettingsTab(QWidget):
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         header.setStretchLastSection(True)
         letter = self.fontMetrics().averageCharWidth()
-        self.tree.setColumnWidth(0, letter * 34)
-        self.tree.setColumnWidth(1, letter * 8)
-        for column in range(2, 2 + len(self._runs)):
-            self.tree.setColumnWidth(column, letter * 30)
+        for column in range(2 + len(self._runs)):
+            self.tree.resizeColumnToContents(column)
+            most = letter * (_MOST if column else _WIDEST)
+            self.tree.setColumnWidth(column, max(letter * _LEAST, min(self.tree.columnWidth(column), most)))
 
     def _note(self, lines: Sequence[Line]) -> str:
         if not self._runs:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PyQt6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PyQt6.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 
+from gui.flow import Flow
 from gui.lab import Lab
 from gui.plots import Plot, Shape
-from gui.replay.curves import Curve, Run
+from gui.replay.curves import POINTS, Curve, Run
+from gui.replay.naming import baseline_names, short_names
 
 MOST = 8
 """Runs that are drawn: as many as there are colours."""
@@ -36,26 +38,38 @@ class OverlayTab(QWidget):
         self.axis.setToolTip("What it is drawn against")
         for key, text in _AXES.items():
             self.axis.addItem(text, key)
-        self.quantity.currentIndexChanged.connect(self._draw)
-        self.axis.currentIndexChanged.connect(self._draw)
+        self.quantity.currentIndexChanged.connect(self._chose_quantity)
+        self.axis.currentIndexChanged.connect(self._chose_axis)
         self.note = QLabel(objectName="replay.overlay.note")
         self.note.setAccessibleName("What the curves are")
-        self.note.setWordWrap(True)
         self.plot = Plot(lab, "Learning curves", "training shots", "loss")
-        row = QHBoxLayout()
+        self.plot.legend_lines = 0
+        row = Flow()
         row.addWidget(self.quantity)
         row.addWidget(QLabel("against"))
         row.addWidget(self.axis)
-        row.addWidget(self.note, 1)
+        row.addWidget(self.note)
         column = QVBoxLayout(self)
         column.addLayout(row)
         column.addWidget(self.plot, 1)
-        self._draw()
+        self._chose_quantity()
 
     def show_runs(self, runs: Sequence[Run]) -> None:
-        """Draw these runs."""
+        """Draw these runs. The view stays where a person has put it while the same runs go on."""
+        others = [run.path for run in runs] != [run.path for run in self._runs]
         self._runs = list(runs)
         self._draw()
+        if others:
+            self.plot.fit()
+
+    def _chose_quantity(self) -> None:
+        # Losses fall by orders of magnitude; accuracies do not.
+        self.plot.set_log(self.quantity.currentData() == "loss")
+        self._chose_axis()
+
+    def _chose_axis(self) -> None:
+        self._draw()
+        self.plot.fit()
 
     def _draw(self) -> None:
         plot, quantity, axis = self.plot, self.quantity.currentData(), self.axis.currentData()
@@ -65,12 +79,11 @@ class OverlayTab(QWidget):
         scale, unit = _time_unit(shown) if axis == "time" else (1.0, "")
         plot.label_axes(f"time / {unit}" if unit else _AXES[axis], quantity)
         plot.x_unit = unit or axis
-        names = _names(shown)
-        for number, (run, name) in enumerate(zip(shown, names, strict=True)):
+        for number, (run, name) in enumerate(zip(shown, short_names(shown), strict=True)):
             self._draw_run(run, name, number, scale)
+        self._draw_baselines(shown)
         plot.say("" if any(len(curve.x) for curve in plot.curves) else self._nothing())
         self.note.setText(self._note())
-        plot.fit()
 
     def _draw_run(self, run: Run, name: str, number: int, scale: float) -> None:
         def add(label: str, curve: Curve, shape: Shape) -> None:
@@ -85,21 +98,24 @@ class OverlayTab(QWidget):
         else:
             add(f"{name}, training", run.epochs["train_accuracy"], line)
             add(f"{name}, test", run.epochs["test_accuracy"], mark)
-        baseline = run.results.get(
-            "readout_only_loss" if self.quantity.currentData() == "loss" else "readout_only_test_accuracy"
-        )
-        if baseline is not None:
-            self._baseline(baseline, name)
 
-    def _baseline(self, value: float, name: str) -> None:
+    def _draw_baselines(self, runs: Sequence[Run]) -> None:
         """Draw what the readout alone reaches; runs that share it share the line."""
-        for line in self.plot.lines:
-            if np.isclose(line.y, value, rtol=1e-6):
-                return
+        key = "readout_only_loss" if self.quantity.currentData() == "loss" else "readout_only_test_accuracy"
+        own: list[Run] = []
+        for run in runs:
+            value = run.results.get(key)
+            if value is not None and not any(np.isclose(value, other.results[key], rtol=1e-6) for other in own):
+                own.append(run)
         several = len(self._runs) > 1
-        # The names of lines that lie close together do not.
-        position = 0.14 + 0.24 * (len(self.plot.lines) % 4)
-        self.plot.line(f"readout alone ({name})" if several else "readout alone", value, position=position)
+        named = sorted((run.results[key], name) for run, name in zip(own, baseline_names(own), strict=True))
+        for number, (value, name) in enumerate(named):
+            # The names of lines that lie close together do not.
+            line = self.plot.line(
+                f"readout alone ({name})" if several else "readout alone", value, position=0.82 - 0.3 * (number % 3)
+            )
+            above = 2 * number + 1 > len(named)
+            line.item.label.anchors = [(0.5, 1.0 if above else 0.0)] * 2
 
     def _nothing(self) -> str:
         if not self._runs:
@@ -109,7 +125,11 @@ class OverlayTab(QWidget):
     def _note(self) -> str:
         if not self._runs:
             return ""
-        line = "mean of each update's shots" if self.quantity.currentData() == "loss" else "training part"
+        line = (
+            f"updates, of long runs means in {POINTS} points"
+            if self.quantity.currentData() == "loss"
+            else "training part"
+        )
         text = f"lines: {line}; marks: test part after each epoch"
         left_out = len(self._runs) - MOST
         return f"{text}; the first {MOST} of {len(self._runs)} runs" if left_out > 0 else text
@@ -122,12 +142,3 @@ def _along(curve: Curve, axis: str) -> np.ndarray:
 def _time_unit(runs: Sequence[Run]) -> tuple[float, str]:
     longest = max((float(run.updates.seconds.max()) for run in runs if len(run.updates.seconds)), default=0.0)
     return next((seconds, unit) for least, seconds, unit in _UNITS if longest >= least)
-
-
-def _names(runs: Sequence[Run]) -> list[str]:
-    """Return short names; runs of one name in several folders are told apart by the folder."""
-    names = [run.name for run in runs]
-    return [
-        name if names.count(name) == 1 else f"{run.path.parent.name}/{name}"
-        for name, run in zip(names, runs, strict=True)
-    ]

@@ -17,6 +17,7 @@ from gui.replay.overlay import OverlayTab
 from gui.replay.shots import ShotsTab
 from gui.replay.work import WorkBar
 from gui.replay.worker import Worker
+from labpgt.events import Status
 
 _COMPARE_MS = 2000
 """Between two looks at compared runs that go on."""
@@ -99,7 +100,7 @@ class ReplayPage(QWidget):
         self._splitter.addWidget(self.browser)
         self._splitter.addWidget(right)
         letter = self.fontMetrics().averageCharWidth()
-        self._splitter.setSizes([48 * letter, 150 * letter])
+        self._splitter.setSizes([56 * letter, 142 * letter])
         self._splitter.setStretchFactor(1, 1)
         self._splitter.setChildrenCollapsible(False)
         kept = self._lab.state.settings.value("replay/splitter")
@@ -213,8 +214,9 @@ class ReplayPage(QWidget):
             self.header.setText("Open a session from the table (Enter), or drop a file on the window")
             return
         configuration = overview.configuration
+        why = f" ({overview.reason})" if overview.reason and overview.status != Status.SUCCESS else ""
         parts = [
-            f"{overview.path.name}: {words.state(overview.status)}{f' ({overview.reason})' if overview.reason else ''}",
+            f"{overview.path.name}: {words.state(overview.status)}{why}",
             f"{overview.shots:,} shots",
             str(configuration.get("task", {}).get("name", "")),
             str(configuration.get("training", {}).get("estimator", "")),
@@ -222,7 +224,7 @@ class ReplayPage(QWidget):
             f"started {words.moment(overview.started)[:16]}",
         ]
         self.header.setText("  ·  ".join(part for part in parts if part))
-        self.header.setToolTip(str(overview.path))
+        self.header.setToolTip(f"{overview.path}\n{overview.reason}".strip())
 
     def _paint(self) -> None:
         c = self._lab.theme.colours

@@ -17,6 +17,7 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
+from gui.flow import Flow
 from gui.lab import Lab
 from gui.plots import Plot, Shape, ShotPlot
 from gui.replay.facts import FactsPanel, facts_of
@@ -75,8 +76,9 @@ class ShotsTab(QWidget):
         self.choice.currentIndexChanged.connect(self._chose)
 
         self.picture = ShotPlot(lab)
-        self.half = Plot(lab, "Perturbation of the drive, (u+ − u−)/2", "symbol", "drive")
+        self.half = Plot(lab, "Drive perturbation, (u+ − u−)/2", "symbol", "drive")
         self.half.can_log = False
+        self.half.legend_lines = 1
         self._half_curve = self.half.curve("", 1, Shape.STEPS, width=2)
         self._half_zero = self.half.line("", 0.0)
         self.facts = FactsPanel()
@@ -115,7 +117,7 @@ class ShotsTab(QWidget):
 
     def _lay_out(self) -> None:
         button = self._lab.actions.button
-        top, bottom = QHBoxLayout(), QHBoxLayout()
+        top, bottom = QHBoxLayout(), Flow()
         for action in self._steps[:3]:
             top.addWidget(button(action))
         top.addWidget(self.slider, 1)
@@ -123,10 +125,10 @@ class ShotsTab(QWidget):
             top.addWidget(button(action))
         bottom.addWidget(QLabel("Shot"))
         bottom.addWidget(self.spin)
-        bottom.addWidget(self.of, 1)
         bottom.addWidget(self.choice)
         for action in (self._other, self._play, self._newest):
             bottom.addWidget(button(action))
+        bottom.addWidget(self.of)
         pictures = QSplitter(Qt.Orientation.Vertical)
         pictures.addWidget(self.picture)
         pictures.addWidget(self.half)
@@ -141,12 +143,14 @@ class ShotsTab(QWidget):
             assert widget is not None
             widget.setAutoFillBackground(False)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setMinimumWidth(self.fontMetrics().averageCharWidth() * 42)
+        scroll.setMinimumWidth(self.fontMetrics().averageCharWidth() * 36)
         both = QSplitter(Qt.Orientation.Horizontal)
         both.addWidget(pictures)
         both.addWidget(scroll)
         both.setStretchFactor(0, 1)
         both.setChildrenCollapsible(False)
+        letter = self.fontMetrics().averageCharWidth()
+        both.setSizes([90 * letter, 47 * letter])
         column = QVBoxLayout(self)
         column.addLayout(top)
         column.addLayout(bottom)

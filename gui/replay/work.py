@@ -5,6 +5,7 @@ from pathlib import Path
 from PyQt6.QtCore import Qt, pyqtSignal
 from PyQt6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
+from gui.flow import Flow
 from gui.jobs import Job, JobState
 from gui.lab import Lab
 from gui.replay.opened import Overview
@@ -83,12 +84,9 @@ class WorkBar(QWidget):
 
     def _lay_out(self) -> None:
         button = self._lab.actions.button
-        top, bottom = QHBoxLayout(), QHBoxLayout()
-        for action in (self.verify, self.resume, self.live):
+        top, bottom = Flow(), QHBoxLayout()
+        for action in (self.verify, self.resume, self.live, self.export, self.export_to):
             top.addWidget(button(action))
-        top.addStretch(1)
-        top.addWidget(button(self.export))
-        top.addWidget(button(self.export_to))
         top.addWidget(self.format)
         top.addWidget(self.replace)
         bottom.addWidget(self.progress, 1)

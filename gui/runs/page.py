@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ class RunsPage(QWidget):
         self.sweep.wanted.connect(self.queue.add)
         self.panel.edit_wanted.connect(lambda entry: self.fill(entry.config, entry.title))
         lab.configuration_wanted.connect(self.open)
+        lab.device_wanted.connect(self.use_device)
         lab.desk.state_changed.connect(self._desk_changed)
         lab.theme.changed.connect(self._paint)
         self._desk_changed(lab.desk.state)
@@ -74,7 +76,8 @@ class RunsPage(QWidget):
     def activate(self) -> None:
         """Take the focus, unless something here has it."""
         focus = self.window().focusWidget() if self.window() is not None else None
-        if focus is None or not self.isAncestorOf(focus):
+        # Qt gives it to the first widget there is, where a turn of the wheel would fill the form.
+        if focus is None or focus is self.presets or not self.isAncestorOf(focus):
             self.search.setFocus()
 
     def open(self, path: Path) -> None:
@@ -89,6 +92,14 @@ class RunsPage(QWidget):
         """Fill the form from the values of a configuration."""
         self.form.load(values)
         self._lab.notice("info", f"form filled from {source}")
+
+    def use_device(self, device: dict[str, Any]) -> None:
+        """Have the form's run on this device: its name and settings; what else was set for the same one stays."""
+        values = self.form.values()
+        before = values.get("device", {})
+        kept = before if before.get("name") == device.get("name") else {}
+        self.form.load({**values, "device": {**kept, **device}})
+        self._lab.notice("info", f"the form's device is {device.get('name')} now")
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802  (Qt's name)
         """Take configurations; sessions are for whoever opens them."""
@@ -142,7 +153,7 @@ class RunsPage(QWidget):
         self.presets.setToolTip("Configurations to start from")
         self.presets.addItem(_NO_PRESET)
         self.presets.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.presets.setMinimumContentsLength(16)
+        self.presets.setMinimumContentsLength(12)
         self.presets.activated.connect(self._take_preset)
         for label, name in ((self.told, "form-told"), (self.estimate, "form-estimate")):
             label.setObjectName(name)
@@ -183,6 +194,16 @@ class RunsPage(QWidget):
         self.splitter.splitterMoved.connect(lambda: settings.setValue("runs/splitter", self.splitter.saveState()))
         whole = QVBoxLayout(self)
         whole.addWidget(self.splitter)
+        self._order_tabs()
+
+    def _order_tabs(self) -> None:
+        """Let Tab go as one reads: from the line above the form through the form to what starts it."""
+        above = [self._buttons[name] for name in ("form.changed-only", "form.open", "form.save", "form.clear")]
+        below = [self._buttons[name] for name in ("form.problem", "run.start", "run.add", "run.sweep")]
+        last = list(self.form.groups[-1])[-1].editor
+        order = [self.presets, self.search, *above, self.form.groups[0].heading]
+        for before, after in (*pairwise(order), *pairwise([last, *below, self.panel.view])):
+            self.setTabOrder(before, after)
 
     # The form.
 
@@ -288,7 +309,7 @@ class RunsPage(QWidget):
     # Runs.
 
     def start(self) -> None:
-        """Check what is in the form, and make it the next run; the queue is released."""
+        """Check what is in the form, and make it the next run, also while the queue is held."""
         self._add_checked(next_one=True)
 
     def add(self) -> None:
@@ -300,6 +321,7 @@ class RunsPage(QWidget):
             self._next()
             return
         entry = Entry(self.form.values())
+        times_held = self.queue.times_held
 
         def answered(problems: dict[int, dict[str, str]], why: str) -> None:
             self._starting.remove(asked)
@@ -311,8 +333,8 @@ class RunsPage(QWidget):
                 self._lab.notice("warning", f"the run was not checked before its start ({why}); it checks itself")
             self.queue.add([entry], next_one=next_one)
             self.panel.select(entry)
-            if next_one:
-                self.queue.release()
+            if next_one and self.queue.times_held == times_held:  # RF OFF, and whoever else holds it, comes first
+                self.queue.let(entry)
 
         asked = CheckedOneByOne(self._lab.desk, [entry.config], answered)
         self._starting.append(asked)

@@ -14,6 +14,7 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
+from gui.flow import Flow
 from gui.lab import Lab
 from gui.runs.delegate import EntryDelegate
 from gui.runs.entry import Entry, Standing
@@ -133,18 +134,20 @@ class QueuePanel(QWidget):
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)
         column.setContentsMargins(self.fontMetrics().averageCharWidth() // 2, 0, 0, 0)
-        top = QHBoxLayout()
+        top = Flow()
         for action in (self._hold, self._pause, self._stop, self._live_action):
             top.addWidget(self._lab.actions.button(action, self))
-        top.addStretch(1)
         label = QLabel("At a &time", self)
         label.setBuddy(self.at_once)
-        top.addWidget(label)
-        top.addWidget(self.at_once)
-        below = QHBoxLayout()
+        together = QWidget(self)
+        at_once = QHBoxLayout(together)
+        at_once.setContentsMargins(0, 0, 0, 0)
+        at_once.addWidget(label)
+        at_once.addWidget(self.at_once)
+        top.addWidget(together)
+        below = Flow()
         for action in (self._up, self._down, self._resume, self._retry, self._edit, self._remove, self._clear):
             below.addWidget(self._lab.actions.button(action, self))
-        below.addStretch(1)
         for line in (top, below):
             line.setSpacing(self.fontMetrics().averageCharWidth() // 2)
             column.addLayout(line)

@@ -34,10 +34,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PAIRS = 4
 RUN = (
     *("train", "--device", "tests.paced:PacedRing", "--estimator", "node", "--json"),
-    *("--set=network.hidden=[32]", "--set=network.symbols=8", "--set=training.batch=16", "--set=training.epochs=30"),
+    *("--set=network.hidden=[32]", "--set=network.symbols=8", "--set=training.batch=16", "--set=training.epochs=15"),
 )
 BUSY = (
-    *("train", "data/echo-state-ring.toml", "--estimator", "node", "--json", "--set=training.epochs=40"),
+    *("train", "data/echo-state-ring.toml", "--estimator", "node", "--json", "--set=training.epochs=60"),
     *("--set=network.hidden=[32]", "--set=network.symbols=8"),
 )
 BEAT_MS = 2

@@ -1,7 +1,8 @@
 """The window under test: off screen, with a folder of its own for everything it keeps."""
 
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,21 @@ from gui.lab import Lab
 from gui.state import State
 from gui.theme import Mode, Theme
 from gui.window import MainWindow
-from tests.gui import forked
+from tests import forked
+
+_STARTED = jobs._started
+
+
+def _forked(argv: Sequence[str], place: Path, files: Path) -> "subprocess.Popen[bytes]":
+    out, err = files.with_suffix(".out"), files.with_suffix(".err")
+    return forked.start_command(argv, place, out, err, jobs.ENVIRONMENT)
 
 
 @pytest.fixture(autouse=True)
 def _quick_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes that need not load anything, where a process can be copied."""
-    if os.name == "posix":
-        monkeypatch.setattr(jobs, "_started", forked.start)
+    """Jobs are copies of a process that has imported everything, where that can be; see `started_anew`."""
+    if forked.POSSIBLE:
+        monkeypatch.setattr(jobs, "_started", _forked)
 
 
 @pytest.fixture
@@ -49,3 +57,9 @@ def window(lab: Lab, qtbot: QtBot) -> Iterator[MainWindow]:
         window.activateWindow()
     yield window
     window.leave()
+
+
+@pytest.fixture
+def started_anew(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are new interpreters, as a person's are."""
+    monkeypatch.setattr(jobs, "_started", _STARTED)

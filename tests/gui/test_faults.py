@@ -23,7 +23,7 @@ from gui.window import MainWindow
 from labpgt import follow
 from labpgt.events import Status
 from labpgt.session import Session
-from tests.gui import forked
+from tests import forked
 from tests.gui.test_bench import connect
 from tests.gui.test_jobs import write_config
 from tests.gui.test_window import drop
@@ -336,7 +336,8 @@ def test_a_window_that_is_killed_leaves_its_run_to_the_next_one(
 def headless(tmp_path: Path, session: Path) -> "subprocess.Popen[bytes]":
     """A run that no window has started, and that does not end by itself."""
     config = write_config(tmp_path / "headless.toml", epochs=100_000)
-    return forked.start(["train", str(config), "--out", str(session)], tmp_path, tmp_path / "headless")
+    words = ["train", str(config), "--out", str(session)]
+    return forked.start_command(words, tmp_path, tmp_path / "headless.out", tmp_path / "headless.err", {})
 
 
 def test_a_headless_run_is_watched_paused_and_stopped(

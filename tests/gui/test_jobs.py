@@ -46,6 +46,7 @@ def under_way(qtbot: QtBot, job: Job) -> None:
     assert not job.state.over, job.message
 
 
+@pytest.mark.usefixtures("started_anew")
 def test_a_run_is_started_watched_paused_and_stopped(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
     job = start(lab, tmp_path, epochs=100_000)
     under_way(qtbot, job)

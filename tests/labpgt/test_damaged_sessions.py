@@ -27,6 +27,7 @@ from procedures.train import StopRequest
 from tests.damage import KINDS, SAMPLES, STRANGERS, config, make_sessions, nth, place, read_original
 from tests.damage_judge import BAD, age, examine, reference
 from tests.runs import record
+from tests.shared import made_once
 
 DAMAGED = len(KINDS)
 SEED = 7
@@ -35,9 +36,7 @@ SEED = 7
 @pytest.fixture(scope="module")
 def sessions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sound sessions of every kind."""
-    folder = tmp_path_factory.mktemp("sessions")
-    make_sessions(folder)
-    return folder
+    return made_once(tmp_path_factory, "damaged-sessions", make_sessions)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of what numpy makes of damaged numbers

@@ -22,7 +22,9 @@ from labpgt.characterisation.outcome import CURVES, OUTCOMES, VALUES
 from labpgt.characterisation.reader import Characterisation
 from labpgt.errors import InputError, StorageFault
 from procedures.characterize.report import formatted
+from tests import forked
 from tests.procedures.conftest import Labpgt
+from tests.shared import made_once
 
 ROOT = Path(__file__).resolve().parents[2]
 RING = ("--device", "tests.rings:TunableRing", "--quick")
@@ -33,7 +35,11 @@ USAGE = namedtuple("USAGE", "total used free")
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A characterisation of everything, of a ring known on paper, with its plots beside it."""
-    path = tmp_path_factory.mktemp("whole") / "ring.h5"
+    return made_once(tmp_path_factory, "characterised", characterise) / "ring.h5"
+
+
+def characterise(folder: Path) -> None:
+    path = folder / "ring.h5"
     command = [sys.executable, "-m", "procedures.cli", "characterize", *RING, "--set", "device.noise=1e-3"]
     done = subprocess.run(
         [*command, "--out", path, "--json"], capture_output=True, text=True, cwd=path.parent, env=environment()
@@ -41,7 +47,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     (path.parent / "report.json").write_text(done.stdout)
     (path.parent / "stderr").write_text(done.stderr)
-    return path
 
 
 def environment() -> dict[str, str]:
@@ -330,8 +335,8 @@ def test_a_disk_that_refuses_a_write_ends_it_in_an_error(
 
 def test_a_killed_one_reads_as_crashed_with_every_shot(tmp_path: Path) -> None:
     path = tmp_path / "killed.h5"
-    command = [sys.executable, "-m", "procedures.cli", "characterize", *RING, "--no-plots", "--out", path]
-    process = subprocess.Popen([*command, "--set", "device.pause_s=0.02"], stderr=subprocess.PIPE, env=environment())
+    argv = ["characterize", *RING, "--no-plots", "--out", str(path), "--set", "device.pause_s=0.02"]
+    process = forked.start_command(argv, tmp_path, tmp_path / "out", tmp_path / "err")
     try:
         deadline = time.monotonic() + 60
         seen = 0
@@ -348,8 +353,6 @@ def test_a_killed_one_reads_as_crashed_with_every_shot(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
     with Characterisation(path) as recorded:
         assert recorded.status == "crashed"
         assert sum(recorded.n_shots.values()) >= seen

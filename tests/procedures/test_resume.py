@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -31,8 +29,9 @@ from labpgt.tasks import load_dataset
 from procedures.resume import resume
 from procedures.train import StopRequest, run
 from simulators.echo_state import EchoStateRing
+from tests import forked
 from tests.faults import Faulty
-from tests.kills import ROOT, running, start_forked
+from tests.kills import running, start_forked
 from tests.labpgt.test_optimizers import OPTIMIZERS, SCHEDULERS, UNUSABLE
 from tests.procedures.conftest import Labpgt
 from tests.runs import configured, record
@@ -577,15 +576,15 @@ def test_the_lock_is_beside_the_session_whoever_holds_it(tmp_path: Path, monkeyp
 
     def try_it(event: Event) -> None:
         if isinstance(event, ShotsTaken) and not refused:
-            environment = os.environ | {"TMPDIR": str(tmp_path / "elsewhere"), "PYTHONPATH": str(ROOT)}
-            command = [sys.executable, "-m", "procedures.cli", "resume", str(path)]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True)
-            assert "another process is resuming it" in done.stderr
-            refused.append(done.returncode)
+            environment = {"TMPDIR": str(tmp_path / "elsewhere")}
+            out, err = tmp_path / "other" / "out", tmp_path / "other" / "err"
+            out.parent.mkdir()
+            refused.append(forked.start_command(["resume", str(path)], tmp_path, out, err, environment).wait())
+            assert "another process is resuming it" in err.read_text()
 
     resume(path, [try_it])
     assert refused == [2]
-    assert [p.name for p in tmp_path.iterdir()] == ["run.h5"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "run.h5"]
 
 
 def test_a_name_that_is_no_text(tmp_path: Path) -> None:

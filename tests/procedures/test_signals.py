@@ -16,6 +16,7 @@ from labpgt.errors import DeviceFault, InputError
 from labpgt.events import Purpose, Status
 from labpgt.session import Session
 from procedures.train import StopRequest, opened
+from tests import forked
 from tests.procedures.conftest import Labpgt
 
 AT_SHOT = ["--set", "device.signal_at=100", "--set"]
@@ -161,11 +162,10 @@ def test_ctrl_c_in_another_process(labpgt: Labpgt, bench: Path, tmp_path: Path) 
 
 def test_a_killed_run_is_a_crashed_one_with_its_shots(labpgt: Labpgt, bench: Path, tmp_path: Path) -> None:
     kill = [*AT_SHOT, 'device.signals=["SIGKILL"]', "--set", "session.flush_shots=1"]
-    with started(bench, tmp_path, *kill) as process:
-        out, _ = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
-    assert out == ""
-    path = tmp_path / "work" / "run.h5"
+    out, err, path = tmp_path / "out", tmp_path / "err", tmp_path / "work" / "run.h5"
+    argv = ["train", str(bench), "--json", "--out", "run.h5", *kill]
+    assert forked.start_command(argv, path.parent, out, err).wait(60) == -signal.SIGKILL
+    assert out.read_text() == ""
     shown = labpgt("show", path, "--json")
     assert shown.code == 0
     assert shown.json["status"] == "crashed"

@@ -1,10 +1,7 @@
 """`labpgt sweep`: every combination and seed once, however often it is stopped; what it says and what it refuses."""
 
 import csv
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import pytest
 from labpgt.events import Status
 from labpgt.session import Session
 from procedures.sweep.plan import split_values
+from tests import forked
 from tests.procedures.conftest import Labpgt, Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,9 +166,7 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_results(
 ) -> None:
     (tmp_path / "waits").write_text("150")
     arguments = ["sweep", str(moody), "--over", "training.estimator=pgt,node", "--out", "s"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path / "modules")])}
-    command = [sys.executable, "-m", "procedures.cli", *arguments]
-    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL)
+    process = forked.start_command(arguments, folder, tmp_path / "out", tmp_path / "err")
     path = folder / "s" / "estimator=pgt-seed=0.h5"
     try:
         deadline = time.monotonic() + 60

@@ -301,7 +301,7 @@ def test_pauses_warnings_and_ends_are_told_in_words(page: LivePage) -> None:
 
     assert "running" in said(started())
     assert "paused</b></span> (the supply &lt;E36312A&gt; is lost" not in said(RunWarning("warm"))
-    assert "1 warnings, the last: warm" in said(Measured({"prior_loss": 0.25}))
+    assert "▲ 1 warning: warm" in said(Measured({"prior_loss": 0.25}))
     assert "paused</b></span> (lost the <supply>".replace("<supply>", "&lt;supply>") in said(
         RunPaused(0.0, "lost the <supply>")
     )
@@ -338,6 +338,19 @@ def test_spectrum_has_the_power_of_a_sine_at_its_frequency() -> None:
     assert frequency[np.argmax(power[0])] == pytest.approx(1.5)
     assert power[0].max() == pytest.approx(0.5**2 / 2, rel=0.02)
     assert frequency[-1] == pytest.approx(nodes / 2)
+
+
+def test_nodes_that_are_spectral_bins_are_the_spectrum(page: LivePage, finished: Path, qtbot: QtBot) -> None:
+    opened(page, finished, qtbot)
+    shown = panel(page, "spectrum")
+    assert shown.plot.x_label.startswith("cycles")
+    page.run.configuration = {"device": {"use": "spectrum"}}
+    page.draw()
+    assert shown.plot.x_label.startswith("spectral bin")
+    last, mean = shown.plot.curves
+    assert page.run.recent is not None
+    np.testing.assert_allclose(last.y, page.run.recent["response"][-1].mean(0), rtol=1e-6)
+    assert len(mean.x) == len(last.y)
 
 
 def test_closing_ends_the_thread(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:

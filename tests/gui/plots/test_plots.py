@@ -12,6 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from gui.lab import Lab
 from gui.plots import ImagePlot, Plot, Shape, ShotPlot
+from gui.plots.axis import Axis
 from gui.plots.words import number, quantity, short_numbers, signed
 from gui.theme import Mode
 
@@ -249,3 +250,44 @@ def test_a_picture_tells_the_number_under_the_crosshair(lab: Lab, qtbot: QtBot, 
     image.set(np.empty((0, 0)), QRectF())
     settle(image)
     assert image.data() == {}
+
+
+def test_a_logarithmic_axis_names_what_it_has_room_for() -> None:
+    axis = Axis("left")
+    axis.setLogMode(y=True)
+    line = axis.fontMetrics().height()
+
+    def named(low: float, high: float, lines: float) -> list[str]:
+        (spacing, values), (rest, others) = axis.logTickValues(np.log10(low), np.log10(high), lines * line, [])
+        assert axis.tickStrings(others, 1.0, rest) == [None] * len(others)
+        places = (np.array(values) - np.log10(low)) / np.log10(high / low) * lines
+        assert np.diff(places).min(initial=np.inf) > 1, "numbers lie over each other"
+        return [str(text) for text in axis.tickStrings(values, 1.0, spacing)]
+
+    assert named(6e-4, 2.2e-3, 12) == ["0.001", "0.002"]
+    assert named(0.04, 0.6, 20) == ["0.05", "0.1", "0.2", "0.5"]
+    assert named(1e-7, 1.0, 12)[::2][-1] == "0.1"
+    assert named(2e-6, 2e-3, 20)[:3] == ["2×10⁻⁶", "5×10⁻⁶", "10⁻⁵"]
+    assert named(0.331, 0.334, 12) == ["0.331", "0.332", "0.333", "0.334"]
+    assert named(1e-12, 1e12, 12) == ["10⁻¹²", "10⁻⁹", "10⁻⁶", "0.001", "1", "1000", "10⁶", "10⁹", "10¹²"]
+
+
+def test_a_picture_of_another_size_fills_the_same_place(lab: Lab, qtbot: QtBot) -> None:
+    image = ImagePlot(lab, "Waterfall", "symbol", "shots ago", "response")
+    qtbot.addWidget(image)
+    place = QRectF(0, 0, 8, 256)
+    for nodes in (64, 32):
+        image.set(np.arange(256.0 * nodes).reshape(256, nodes), place)
+        assert image._picture.mapRectToParent(image._picture.boundingRect()) == place
+
+
+def test_a_legend_may_have_all_its_lines(plot: Plot, qtbot: QtBot) -> None:
+    plot.legend_lines = 0
+    for number_ in range(8):
+        plot.curve(f"jacobian-twin, magnonic-ring, {number_}", number_).set([0, 1], [1, 2])
+    plot.tell_values()
+    legend = plot._values
+    assert legend.height() == legend.heightForWidth(legend.width()) > 4 * legend.fontMetrics().lineSpacing()
+    tall = legend.height()
+    plot.resize(1500, 300)
+    qtbot.waitUntil(lambda: legend.height() < tall)

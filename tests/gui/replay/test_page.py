@@ -180,7 +180,12 @@ def test_ticked_runs_are_laid_over_each_other_and_their_settings_compared(
         assert curves["node"].x.tolist() == session.steps()["shots"].tolist()
         baseline = session.results["readout_only_loss"]
     assert any(line.y == pytest.approx(baseline) for line in page.overlay.plot.lines)
+    assert page.overlay.plot.log_y
+    page.overlay.plot.set_x_range(0, 10)
+    page.overlay.show_runs(page.overlay._runs)
+    assert page.overlay.plot.x_range() == pytest.approx((0, 10)), "the same runs, grown, leave the view alone"
     page.overlay.quantity.setCurrentIndex(1)
+    assert not page.overlay.plot.log_y
     page.overlay.axis.setCurrentIndex(1)
     assert {curve.name: curve.x.tolist() for curve in page.overlay.plot.curves}["node, test"] == [1.0]
 

@@ -44,7 +44,8 @@ for line in sys.stdin:
 def writing(lab: Lab, until: Until) -> Iterator["subprocess.Popen[str]"]:
     """A process that writes so many shots into running.h5 whenever it is told a number."""
     path = lab.sessions / "running.h5"
-    with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdin=subprocess.PIPE, text=True) as process:
+    words = [sys.executable, "-c", WRITER, str(path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as process:
         tell(process, 20)
         until(path.exists)
         yield process

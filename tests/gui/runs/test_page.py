@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PyQt6.QtCore import QMimeData, QPointF, Qt, QUrl
 from PyQt6.QtGui import QDropEvent
+from PyQt6.QtTest import QTest
 from PyQt6.QtWidgets import QComboBox, QFileDialog, QLabel, QLineEdit, QSpinBox, QToolButton
 from pytestqt.qtbot import QtBot
 
@@ -79,13 +80,15 @@ def test_start_runs_what_is_in_the_form_before_what_waits(
     _write(page, "training.epochs", "7")
     scripted.then(until=tmp_path / "go")
     press("run.start")
-    assert not page.queue.held
     qtbot.waitUntil(lambda: len(page.queue.going) == 1)
+    assert page.queue.held  # this one alone was asked for
     first, second = page.queue.entries
     assert first.config == {"device": {"name": "echo-state-ring"}, "training": {"epochs": 7}}
     assert second.standing is Standing.WAITING
     assert page.panel.selected is first
     (tmp_path / "go").touch()
+    qtbot.waitUntil(lambda: _standings(page) == ["done", "waiting"])
+    press("queue.hold")
     qtbot.waitUntil(lambda: _standings(page) == ["done", "done"])
     press("queue.clear")
     assert page.queue.entries == []
@@ -356,3 +359,21 @@ def test_every_action_says_what_it_does(page: RunsPage, lab: Lab) -> None:
         if button.objectName().partition(":")[0] in ("button", "reset", "browse", "heading"):
             assert button.defaultAction() in list(lab.actions)
             assert button.accessibleName()
+
+
+def test_tab_goes_as_one_reads_also_through_rows_that_came_later(page: RunsPage, qtbot: QtBot) -> None:
+    page.form.load({"device": {"name": "magnonic-ring"}})
+    qtbot.waitUntil(lambda: page.form.row("device.bench") is not None)
+    qtbot.waitUntil(page.form.row("device.bench").editor.isVisible)
+    page.activateWindow()
+    page.presets.setFocus()
+    qtbot.waitUntil(page.presets.hasFocus)
+    names: list[str] = []
+    while (focus := page.focusWidget()) is not None and focus.objectName() not in names:
+        names.append(focus.objectName())
+        QTest.keyClick(focus, Qt.Key.Key_Tab)
+    wanted = [
+        *("form-presets", "form-search", "button:form.changed-only", "button:form.open", "heading:task", "task.name"),
+        *("device.name", "device.bench", "heading:training", "button:run.start", "queue"),
+    ]
+    assert [name for name in names if name in wanted] == wanted

