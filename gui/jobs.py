@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 from PyQt6.QtCore import QObject, QTimer, pyqtSignal
 
+from gui import kept
 from gui.asking import ask_in_thread
 from gui.standby import Standby
 from labpgt.control import Request
@@ -103,6 +104,8 @@ class Job(QObject):
         self._read = 0
         self._rest = b""
         self._stops = 0
+        self._told_code: int | None = None
+        """The exit code by its own account, if it told why it fails."""
 
     @property
     def serves(self) -> bool:
@@ -175,7 +178,7 @@ class Job(QObject):
             with self.files.with_suffix(".err").open("rb") as file:
                 file.seek(self._read)
                 data = file.read(_READ_BYTES)
-        except FileNotFoundError:
+        except OSError:  # not there yet, or its disk is gone: how it ends is known all the same
             return False
         if not data:
             return False
@@ -198,17 +201,20 @@ class Job(QObject):
                     self.state = JobState.RUNNING
                 if figures.get("description") == "waiting" and self.state is JobState.RUNNING:
                     self.state = JobState.PAUSED
-                self.progress = Progress(
-                    str(figures.get("description") or ""),
-                    str(figures.get("figures") or ""),
-                    float(figures.get("completed") or 0),
-                    float(figures.get("total") or 0),
-                )
+                with suppress(TypeError, ValueError):  # no number
+                    self.progress = Progress(
+                        str(figures.get("description") or ""),
+                        str(figures.get("figures") or ""),
+                        float(figures.get("completed") or 0),
+                        float(figures.get("total") or 0),
+                    )
             case {"say": str(text)}:
                 self._say("info", text)
             case {"warn": str(text)}:
                 self._say("warning", text)
             case {"error": str(text)}:
+                if isinstance(code := said.get("exit_code"), int):
+                    self._told_code = code
                 self._say("error", text)
             case _:
                 self._say("info", line)
@@ -226,9 +232,8 @@ class Job(QObject):
         with suppress(OSError, ValueError):
             report = json.loads(self.files.with_suffix(".out").read_text("utf-8"))
             self.report = report if isinstance(report, dict) else {}
-        status = self.report.get("status")
-        if code == -1 and status:  # found again after a restart: its report says how it ended
-            code = {"success": 0, "aborted": 4}.get(str(status), 1)
+        if code == -1:  # found again after a restart: what it said last tells how it ended
+            code = self._code_as_told()
         self.exit_code = code
         if code == 0:
             state = JobState.DONE
@@ -237,9 +242,18 @@ class Job(QObject):
             state = JobState.STOPPED
         else:
             state = JobState.FAILED
-        self.files.with_suffix(".job").unlink(missing_ok=True)
         self._become(state)
+        kept.forget(self.files.with_suffix(".job"))
         self.ended.emit()
+
+    def _code_as_told(self) -> int:
+        """Return the exit code that follows from what it said; -1 when it said neither why it fails nor a report."""
+        if self._told_code is not None:
+            return self._told_code
+        if not self.report:
+            return -1
+        status = str(self.report.get("status", "success"))  # a measurement's report is there when it is done
+        return {"success": 0, "aborted": 4}.get(status, 1)
 
     def _become(self, state: JobState) -> None:
         self.state = state
@@ -316,26 +330,32 @@ class Jobs(QObject):
         if ready and self._standby is not None:
             process = self._standby.take(argv, place, job.files, ENVIRONMENT)
         job.process = process or _started(argv, place, job.files)
-        job.files.with_suffix(".job").write_text(json.dumps(_described(job)), "utf-8")
-        self._keep(job)
+        self._take_up(job)
+        try:
+            kept.keep(job.files.with_suffix(".job"), title, argv, session, int(job.process.pid))
+        except OSError as error:
+            job.said.emit(
+                "warning",
+                f"{title} goes on, but a later window will not find it again: {error.filename or files.parent} cannot "
+                f"be written ({error.strerror}). Its session says how it goes",
+            )
         return job
 
     def find_again(self) -> None:
         """Take up the jobs of an earlier window that still go on; clear away what is left of others."""
         for place in sorted(self._folder.glob("*.job")):
             try:
-                told = json.loads(place.read_text("utf-8"))
-                process = psutil.Process(int(told["pid"]))
-                if abs(process.create_time() - float(told["created"])) > 1:
-                    raise psutil.NoSuchProcess(process.pid)
-                session = told["session"]
-                argv = [str(word) for word in told["argv"]]
-                job = Job(str(told["title"]), argv, place.with_suffix(""), Path(session) if session else None)
-            except (OSError, ValueError, KeyError, TypeError, psutil.Error):
-                place.unlink(missing_ok=True)
+                found = kept.read(place)
+            except (OSError, ValueError):
+                kept.forget(place)
                 continue
+            process = found.process
+            if process is None:
+                kept.forget(place)
+                continue
+            job = Job(found.title, found.argv, place.with_suffix(""), found.session)
             job.process = process
-            self._keep(job)
+            self._take_up(job)
 
     def close(self) -> None:
         """Let go of the jobs, which go on; the process that stood by leaves."""
@@ -343,13 +363,16 @@ class Jobs(QObject):
         if self._standby is not None:
             self._standby.close()
 
-    def _keep(self, job: Job) -> None:
+    def _take_up(self, job: Job) -> None:
         self._jobs.append(job)
         self.started.emit(job)
 
     def _listen(self) -> None:
         for job in self.going:
-            job.listen()
+            try:
+                job.listen()
+            except Exception:  # no job goes unheard for another's sake
+                sys.excepthook(*sys.exc_info())
 
 
 def _started(argv: Sequence[str], place: Path, files: Path) -> subprocess.Popen[bytes]:
@@ -365,12 +388,3 @@ def _started(argv: Sequence[str], place: Path, files: Path) -> subprocess.Popen[
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
-
-
-def _described(job: Job) -> dict[str, Any]:
-    assert job.pid is not None
-    created = 0.0
-    with suppress(psutil.Error):
-        created = psutil.Process(job.pid).create_time()
-    session = None if job.session is None else str(job.session)
-    return {"title": job.title, "argv": job.argv, "session": session, "pid": job.pid, "created": created}

@@ -6,20 +6,23 @@ are named, says `{"ready": seconds}` on standard output, and waits for one line 
     {"argv": [...], "cwd": path, "stdout": path, "stderr": path, "env": {name: text}}
 
 with `argv` as after `labpgt`. Then it leaves whoever started it (a session of its own, the two files for its output,
-appended to) and becomes that command; a line that comes while it loads is obeyed when it has loaded. When standard
-input ends instead, because nobody needs it any more or whoever started it is gone, it leaves with code 0.
+appended to) and becomes that command; a line that comes while it loads is obeyed when it has loaded. A Ctrl-C before
+that line is not for it; one after it stops what has not begun yet, with code 4. When standard input ends instead,
+because nobody needs it any more or whoever started it is gone, it leaves with code 0.
 """
 
 import contextlib
 import importlib
 import json
 import os
-import queue
 import signal
 import sys
 import threading
 import time
 from typing import NoReturn, TypedDict
+
+from labpgt.errors import RunAborted
+from procedures.text import for_programs, json_line
 
 _MODULES = (
     *("procedures.train", "procedures.resume", "procedures.console", "procedures.commands.runs"),
@@ -27,6 +30,8 @@ _MODULES = (
     # What tasks and baselines import where they need it.
     *("sklearn.datasets", "sklearn.linear_model", "sklearn.model_selection", "sklearn.preprocessing"),
 )
+_TURN_S = 0.1
+"""Within it the thread that reads gets to note a line that it has read, however busy loading is."""
 
 
 class Order(TypedDict):
@@ -88,17 +93,18 @@ def detach(order: Order) -> None:
 
 def main() -> NoReturn:
     """Load, wait, and become the command."""
-    # A Ctrl-C in the terminal of whoever started this is meant for that one, who then closes standard input.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    lines: list[bytes] = []
+    signal.signal(signal.SIGINT, lambda *_: _interrupted(lines))
     began = time.monotonic()
-    orders: queue.Queue[bytes] = queue.Queue()
-    threading.Thread(target=lambda: orders.put(_line()), daemon=True).start()
+    reading = threading.Thread(target=lambda: lines.append(_line()), daemon=True)
+    reading.start()
     load(sys.argv[1:])
     with contextlib.suppress(OSError):  # nobody may be listening
         # Straight to the descriptor: nothing must be left in a buffer when that changes.
         os.write(1, json.dumps({"ready": round(time.monotonic() - began, 3)}).encode() + b"\n")
     try:
-        order = received(orders.get())
+        reading.join()
+        order = received(lines[0])
         detach(order)
     except (ValueError, OSError) as error:
         with contextlib.suppress(OSError):
@@ -110,6 +116,24 @@ def main() -> NoReturn:
     sys.argv = ["labpgt", *order["argv"]]
     script()
     sys.exit(0)
+
+
+def _interrupted(lines: list[bytes]) -> None:
+    """End with the code of a stopped run if there is an order, of which nothing has been done yet.
+
+    Before there is one, a Ctrl-C in the terminal of whoever started this is meant for that one.
+    """
+    deadline = time.monotonic() + _TURN_S
+    while not lines and time.monotonic() < deadline:
+        time.sleep(_TURN_S / 10)
+    if not lines:
+        return
+    with contextlib.suppress(ValueError, OSError):
+        detach(received(lines[0]))
+        code, text = RunAborted.exit_code, "stopped by Ctrl-C before it began"
+        os.write(2, (json_line(error=text, exit_code=code) if for_programs() else f"labpgt: {text}\n").encode())
+    # At once, in the middle of whatever is being loaded: there is nothing to put in order.
+    os._exit(RunAborted.exit_code)
 
 
 def _line() -> bytes:

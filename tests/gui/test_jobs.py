@@ -1,8 +1,11 @@
 """Jobs of the window: real command lines in processes of their own."""
 
+import errno
 import json
 import os
 import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +118,6 @@ def test_a_window_that_dies_takes_no_run_with_it(lab: Lab, qtbot: QtBot, tmp_pat
         "timer = QTimer(); timer.timeout.connect(die); timer.start(20); app.exec()\n"
     )
     import subprocess
-    import sys
 
     config = write_config(tmp_path / "run.toml", epochs=100_000)
     session = tmp_path / "run.h5"
@@ -145,4 +147,93 @@ def test_a_process_that_stands_by_becomes_the_run(lab: Lab, qtbot: QtBot, tmp_pa
     job = jobs.start("a run", words, session=tmp_path / "run.h5", ready=True)
     over(qtbot, job)
     assert (job.state, job.report["status"], job.progress.share) == (JobState.DONE, "success", 1.0)
+    jobs.close()
+
+
+@pytest.fixture
+def unwritable(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let the folder of the jobs be one in which nothing can be written or removed any more, also for root."""
+
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    def close() -> None:
+        for name in ("write_text", "write_bytes", "unlink", "replace"):
+            monkeypatch.setattr(Path, name, refuse)
+
+    return close
+
+
+def test_a_job_ends_though_nothing_can_be_removed_and_no_other_is_kept_waiting(
+    lab: Lab, qtbot: QtBot, unwritable: Callable[[], None]
+) -> None:
+    jobs = [lab.jobs.start(name, ["train", "none.toml", "--json"]) for name in ("first", "second")]
+    unwritable()
+    for job in jobs:
+        over(qtbot, job)
+        assert job.outcome == "bad input"
+
+
+def test_what_fails_about_one_job_is_reported_and_the_others_are_heard(
+    lab: Lab, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (lab.jobs.start(name, ["train", "none.toml", "--json"]) for name in ("first", "second"))
+
+    def fail() -> None:
+        monkeypatch.undo()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(first, "listen", fail)
+    with qtbot.captureExceptions() as errors:
+        over(qtbot, second)
+        over(qtbot, first)
+    assert [kind for kind, *_ in errors] == [ZeroDivisionError]
+
+
+def test_a_run_that_cannot_be_kept_for_the_next_window_is_watched_all_the_same(
+    lab: Lab, qtbot: QtBot, tmp_path: Path, unwritable: Callable[[], None]
+) -> None:
+    said: list[str] = []
+    lab.jobs.started.connect(lambda job: job.said.connect(lambda level, text: said.append(f"{level}: {text}")))
+    config = write_config(tmp_path / "run.toml", epochs=100_000)
+    unwritable()
+    job = lab.jobs.start("a run", ["train", str(config), "--out", "run.h5", "--json"], session=tmp_path / "run.h5")
+    assert "warning: a run goes on, but a later window will not find it again" in said[0]
+    assert "(Read-only file system)" in said[0]
+    assert lab.jobs.going == [job]
+    job.stop()
+    over(qtbot, job)
+
+
+@pytest.mark.parametrize(
+    ("out", "err", "state", "outcome"),
+    [
+        ('{"health": {"noise": 1}}', "", JobState.DONE, "done"),
+        ('{"status": "aborted"}', "", JobState.STOPPED, "stopped"),
+        ("", '{"error": "no answer", "exit_code": 3}', JobState.FAILED, "device fault"),
+        ('{"health": {"no', "", JobState.FAILED, "its process was killed"),
+    ],
+)
+def test_how_a_job_that_was_found_again_ended_is_seen_in_what_it_said(
+    tmp_path: Path, out: str, err: str, state: JobState, outcome: str
+) -> None:
+    (tmp_path / "x.out").write_text(out)
+    (tmp_path / "x.err").write_text(err)
+    job = Job("health check", ["bench", "b.toml", "--health", "--json"], tmp_path / "x")
+    job.listen()
+    assert (job.state, job.outcome) == (state, outcome)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at what a process has loaded")
+def test_a_run_is_stopped_while_what_stands_by_still_loads(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
+    jobs = Jobs(lab.state.jobs, standby=True)
+    jobs.begin()
+    words = ["train", str(write_config(tmp_path / "run.toml", epochs=100_000)), "--out", str(tmp_path / "run.h5")]
+    job = jobs.start("a run", words, session=tmp_path / "run.h5", ready=True)
+    maps = Path(f"/proc/{job.pid}/maps")
+    qtbot.waitUntil(lambda: "libtorch" in maps.read_text(), timeout=SECONDS)
+    job.stop()
+    over(qtbot, job)
+    assert (job.state, job.outcome) == (JobState.STOPPED, "stopped")
+    assert not (tmp_path / "run.h5").exists()
     jobs.close()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,6 +83,55 @@ def test_ready_it_leaves_whoever_started_it_for_a_place_of_its_own(
         assert standby.poll() is None
     if hasattr(os, "getsid"):
         assert os.getsid(standby.pid) == standby.pid != os.getsid(0)
+
+
+LOADING = """
+import os, time
+from procedures import standby
+
+obeyed = standby._interrupted
+heard = []
+
+def interrupted(lines):
+    obeyed(lines)
+    heard.append(True)
+
+def load(devices):
+    os.write(1, b"loading\\n")
+    while not heard:
+        time.sleep(0.01)
+    os.write(1, b"interrupted\\n")
+
+standby._interrupted, standby.load = interrupted, load
+standby.main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such signals here")
+@pytest.mark.parametrize("ordered", [True, False])
+def test_an_interrupt_while_it_loads_stops_what_it_was_told_and_nothing_before(tmp_path: Path, ordered: bool) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOADING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"loading\n"
+        if ordered:
+            process.stdin.write(order(tmp_path, "--version", LABPGT_PROGRESS="json"))
+            process.stdin.flush()
+        process.send_signal(signal.SIGINT)
+        if not ordered:
+            assert process.stdout.readline() == b"interrupted\n"
+            process.stdin.write(order(tmp_path, "--version"))
+            process.stdin.flush()
+        assert process.wait(60) == (4 if ordered else 0)
+    if ordered:
+        assert lines(tmp_path / "err.txt") == [{"error": "stopped by Ctrl-C before it began", "exit_code": 4}]
+    assert bool((tmp_path / "out.txt").read_text()) is not ordered
 
 
 @pytest.mark.parametrize("line", [b"", b'{"argv": ["train"], "cwd"'])
