@@ -1,5 +1,7 @@
 """`labpgt gui`: from the command line to the window."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +12,9 @@ def gui(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE.h5]", help="Session to open: recorded, or of a run that goes on.", show_default=False
+            metavar="[FILE.h5]",
+            help="Session to open, recorded or going on; a .toml fills the form.",
+            show_default=False,
         ),
     ] = None,
     bench: Annotated[
@@ -36,4 +40,9 @@ def gui(
     """
     from gui.main import main
 
-    raise typer.Exit(main(file, bench))
+    code = main(file, bench)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is saved by now. A thread that was reading a session may hold HDF5's lock for ever once the interpreter
+    # ends, and h5py waits for it there.
+    os._exit(code)

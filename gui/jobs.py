@@ -237,7 +237,8 @@ class Job(QObject):
         self.exit_code = code
         if code == 0:
             state = JobState.DONE
-        elif code in (4, -signal.SIGINT) or (code < 0 and self._stops):
+        elif code in (4, -signal.SIGINT) or (self._stops and (code < 0 or code == 3)):
+            # Whoever turns RF off and stops the run makes its last shot fail, too.
             state = JobState.STOPPED
         else:
             state = JobState.FAILED

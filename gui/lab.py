@@ -23,6 +23,8 @@ class Lab(QObject):
     """Open this session on the page of recorded runs."""
     configuration_wanted = pyqtSignal(Path)
     """Fill the form of the next run from this file: a configuration (TOML), or that of a session."""
+    device_wanted = pyqtSignal(dict)
+    """Have the form of the next run on this device: its name and settings."""
     noticed = pyqtSignal(str, str)
     """A level ("info", "warning", "error") and a text, for the log; an error also for the banner."""
 

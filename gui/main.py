@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from PyQt6.QtCore import QTimer
+from PyQt6.QtCore import Qt, QTimer
 from PyQt6.QtWidgets import QApplication
 
 from gui.crash import CrashReport
@@ -39,6 +39,8 @@ def main(file: Path | None = None, bench: Path | None = None) -> int:
     app = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(app, QApplication)
     app.setApplicationName("labpgt")
+    # In dialogs of the desktop's own, F12 would not be heard.
+    app.setAttribute(Qt.ApplicationAttribute.AA_DontUseNativeDialogs)
     app.setApplicationDisplayName("labpgt")
     chosen = str(state.settings.value("colours", Mode.SYSTEM))
     lab = Lab(state, Theme(app, Mode(chosen) if chosen in set(Mode) else Mode.SYSTEM), preload=_PRELOADED)
@@ -82,7 +84,10 @@ def begin_in_background(lab: Lab, window: MainWindow, file: Path | None, bench: 
         if bench is not None:
             window.bench.file.setEditText(str(bench))
             window.bench.connect_bench()
-        if file is not None:
+            window.go("Bench")
+        if file is not None and file.suffix.lower() == ".toml":
+            lab.configuration_wanted.emit(file.resolve())
+        elif file is not None:
             window.open_session(file.resolve())
 
     QTimer.singleShot(0, begin)

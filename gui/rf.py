@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,15 @@ from typing import Any
 import psutil
 from PyQt6.QtCore import QObject, QTimer, pyqtSignal
 
-from gui.jobs import Jobs
+from gui.jobs import Job, Jobs
 from gui.sentinel import Sentinel
 
-PERSIST_S = 15.0
-"""How long RF that comes on again after it was turned off is turned off again: a run may just be at it."""
+TOLD_S = 15.0
+"""RF OFF that takes longer than this says who still has a bench; it goes on turning RF off all the same."""
 AGAIN_MS = 250
+FILE_MS = 1000
+"""Between two looks whether a bench's file has changed."""
+Signature = tuple[int, int, int]
 
 
 class Rf(StrEnum):
@@ -29,21 +31,117 @@ class Rf(StrEnum):
     IN_DOUBT = "in doubt"
 
 
-class RfControl(QObject):
-    """One sentinel for each bench in use."""
+class Watched(QObject):
+    """One bench: the sentinel that reads its file as it is, and those that have read it as it was.
+
+    A run may have begun before the file was changed: RF OFF goes to the old addresses as well.
+    """
 
     changed = pyqtSignal()
+    said = pyqtSignal(str, str)
+
+    def __init__(self, bench: Path) -> None:
+        super().__init__()
+        self.bench = bench
+        self.wanted = True
+        """Whether somebody wants it to be watched; one that is in use, or being turned off, is watched anyhow."""
+        self._signature = _signature(bench)
+        self._found: dict[Sentinel, dict[str, Any]] = {}
+        self._pending: set[Sentinel] = set()
+        self._now = self._begin()
+        self._looks = QTimer(self)
+        self._looks.setInterval(FILE_MS)
+        self._looks.timeout.connect(self._look_at_file)
+        self._looks.start()
+
+    @property
+    def rf(self) -> str:
+        """What is known: "on", "off" or "unknown"."""
+        if any(found.get("rf") == "on" for found in self._found.values()):
+            return "on"
+        return str(self._found[self._now].get("rf", "unknown"))
+
+    @property
+    def in_use(self) -> str | None:
+        """Who has the bench, such as "process 123"."""
+        return next((str(found["in_use"]) for found in self._found.values() if found.get("in_use")), None)
+
+    @property
+    def pending(self) -> bool:
+        """Whether RF is being turned off at this moment."""
+        return bool(self._pending)
+
+    @property
+    def problems(self) -> list[str]:
+        """What went wrong in looking."""
+        gone = [] if self._signature is not None else ["its file is gone; the addresses that it had are used"]
+        return [*gone, *map(str, self._found[self._now].get("problems", []))]
+
+    def turn_off(self) -> None:
+        """Turn RF off, whoever uses the bench."""
+        for sentinel in self._found:
+            if sentinel not in self._pending:
+                self._pending.add(sentinel)
+                sentinel.turn_off()
+
+    def close(self) -> None:
+        """Let the sentinels leave."""
+        self._looks.stop()
+        for sentinel in self._found:
+            sentinel.close()
+
+    def _begin(self) -> Sentinel:
+        sentinel = Sentinel(self.bench)
+        self._found[sentinel] = {}
+        sentinel.looked.connect(lambda found: self._take(sentinel, found))
+        sentinel.turned_off.connect(lambda answer: self._answered(sentinel, answer))
+        return sentinel
+
+    def _look_at_file(self) -> None:
+        signature = _signature(self.bench)
+        if signature != self._signature:
+            self._signature = signature
+            if signature is not None:
+                self.said.emit("info", f"{self.bench.name} has changed: its instruments are asked anew")
+                self._now = self._begin()
+            self.changed.emit()
+
+    def _take(self, sentinel: Sentinel, found: dict[str, Any]) -> None:
+        if found != self._found[sentinel]:
+            self._found[sentinel] = found
+            self.changed.emit()
+
+    def _answered(self, sentinel: Sentinel, answer: dict[str, Any]) -> None:
+        self._pending.discard(sentinel)
+        problems = [str(problem) for problem in answer.get("problems", [])]
+        off = bool(answer["off"]) and not problems
+        found = {**self._found[sentinel], "rf": "off" if answer["off"] else "unknown", "problems": problems}
+        self._found[sentinel] = found
+        if off:
+            self.said.emit("info", f"RF of {self.bench.name} is off, as its instruments say")
+        elif sentinel is self._now:
+            why = "; ".join(problems) or "the source did not say so"
+            self.said.emit("error", f"RF of {self.bench.name} may be on: {why}. Switch it off at the instrument")
+        self.changed.emit()
+
+
+class RfControl(QObject):
+    """Every bench that the window has to do with."""
+
+    changed = pyqtSignal()
+    asked = pyqtSignal()
+    """RF OFF was pressed."""
     said = pyqtSignal(str, str)
     """A level and a text, for the log and the banner."""
 
     def __init__(self, jobs: Jobs) -> None:
         super().__init__()
         self._jobs = jobs
-        self._sentinels: dict[Path, Sentinel] = {}
-        self._found: dict[Path, dict[str, Any]] = {}
-        self._asked_until = 0.0
-        self._waiting: set[Path] = set()
-        self._stopped: set[int] = set()
+        self._watched: dict[Path, Watched] = {}
+        self._asked_at = 0.0
+        self._told = False
+        self._stopped: set[Job | int] = set()
+        """Whom RF OFF has asked to stop."""
         self._again = QTimer(self)
         self._again.setInterval(AGAIN_MS)
         self._again.timeout.connect(self._see_to_it)
@@ -51,114 +149,154 @@ class RfControl(QObject):
     @property
     def benches(self) -> list[Path]:
         """The benches that are watched over."""
-        return list(self._sentinels)
+        return list(self._watched)
 
     @property
     def state(self) -> Rf:
         """How the RF stands."""
-        if not self._sentinels:
-            return Rf.NO_BENCH
-        states = {str(self._found.get(bench, {}).get("rf", "unknown")) for bench in self._sentinels}
-        if self._again.isActive() and states != {"off"}:
+        states = {watched.rf for watched in self._watched.values()}
+        lost = any(w.rf == "unknown" and w.problems and not w.pending for w in self._watched.values())
+        if self._again.isActive() and not lost:
             return Rf.TURNING_OFF
+        if not self._watched:
+            return Rf.NO_BENCH
         if "unknown" in states:
             return Rf.IN_DOUBT
         return Rf.ON if "on" in states else Rf.OFF
+
+    def problems(self, bench: Path | None) -> list[str]:
+        """Return what keeps the RF of a bench from being known, a line each."""
+        watched = None if bench is None else self._watched.get(bench.resolve())
+        return [] if watched is None else watched.problems
 
     @property
     def detail(self) -> str:
         """What is known besides: who has the bench, what went wrong."""
         lines = []
-        for bench, found in self._found.items():
-            if found.get("in_use"):
-                lines.append(f"{bench.name}: in use by {found['in_use']}")
-            lines += [f"{bench.name}: {problem}" for problem in found.get("problems", [])]
+        for bench, watched in self._watched.items():
+            if watched.in_use:
+                lines.append(f"{bench.name}: in use by {watched.in_use}")
+            lines += [f"{bench.name}: {problem}" for problem in watched.problems]
         return "\n".join(lines)
-
-    def found(self, bench: Path) -> dict[str, Any]:
-        """Return what was last seen of a bench."""
-        return self._found.get(bench.resolve(), {})
 
     def watch_over(self, bench: Path) -> None:
         """Keep a sentinel for this bench from now on."""
         bench = bench.resolve()
-        if bench in self._sentinels:
+        if bench in self._watched:
+            self._watched[bench].wanted = True
             return
-        sentinel = Sentinel(bench)
-        sentinel.looked.connect(lambda found: self._take(bench, found))
-        sentinel.turned_off.connect(lambda answer: self._answered(bench, answer))
-        self._sentinels[bench] = sentinel
+        watched = Watched(bench)
+        watched.changed.connect(lambda: self._changed(watched))
+        watched.said.connect(self.said)
+        self._watched[bench] = watched
         self.changed.emit()
 
     def leave(self, bench: Path) -> None:
-        """Watch over this bench no longer."""
-        bench = bench.resolve()
-        sentinel = self._sentinels.pop(bench, None)
-        self._found.pop(bench, None)
-        self._waiting.discard(bench)
-        if sentinel is not None:
-            sentinel.close()
-        self.changed.emit()
+        """Watch over this bench no longer than it is in use, or RF OFF is at it."""
+        watched = self._watched.get(bench.resolve())
+        if watched is not None:
+            watched.wanted = False
+            self._changed(watched)
 
     def turn_off(self) -> None:
-        """Turn RF off on every bench, and stop whatever uses one: in that order of urgency, and until it is so."""
-        for sentinel in self._sentinels.values():
-            self._waiting.add(sentinel.bench)
-            sentinel.turn_off()
+        """Turn RF off on every bench, and stop whatever uses one, lest it turn RF on again; until nobody does."""
+        for watched in self._watched.values():
+            watched.turn_off()
         self._stopped = set()
-        for job in self._jobs.working:
-            job.stop()
-        self._stop_others()
-        self._asked_until = time.monotonic() + PERSIST_S
+        self._asked_at, self._told = time.monotonic(), False
         self._again.start()
-        self.said.emit("warning", "RF OFF: RF is being turned off, and every run of this window is asked to stop")
+        self._stop_all()
+        what = "RF is being turned off" if self._watched else "no bench is connected, so nothing was switched"
+        self.said.emit("warning", f"RF OFF: {what}; every run of this window is asked to stop")
+        self.asked.emit()
         self.changed.emit()
+
+    @property
+    def unsettled(self) -> list[Path]:
+        """The benches whose RF is not known to be off, and that no run of others uses."""
+        own = {f"process {job.pid}" for job in self._jobs}
+        ours = [w for w in self._watched.values() if w.in_use is None or w.in_use in own]
+        return [w.bench for w in ours if w.pending or w.rf != "off"]
+
+    def settle(self) -> None:
+        """Turn RF off on the benches that no run of others uses; nobody is stopped."""
+        for bench in self.unsettled:
+            self._watched[bench].turn_off()
 
     def close(self) -> None:
         """Let the sentinels leave."""
         self._again.stop()
-        for bench in self.benches:
-            self.leave(bench)
+        for watched in self._watched.values():
+            watched.close()
+        self._watched = {}
 
-    def _take(self, bench: Path, found: dict[str, Any]) -> None:
-        if bench in self._sentinels and found != self._found.get(bench):
-            self._found[bench] = found
-            self.changed.emit()
-
-    def _answered(self, bench: Path, answer: dict[str, Any]) -> None:
-        self._waiting.discard(bench)
-        if answer["off"] and not answer.get("problems"):
-            self._found[bench] = {**self._found.get(bench, {}), "rf": "off", "problems": []}
-            self.said.emit("info", f"RF of {bench.name} is off, as its instruments say")
-        else:
-            problems = "; ".join(answer.get("problems", [])) or "the source did not say so"
-            self.said.emit("error", f"RF of {bench.name} may be on: {problems}. Switch it off at the instrument")
-            self._found[bench] = {**self._found.get(bench, {}), "rf": "unknown", "problems": answer["problems"]}
+    def _changed(self, watched: Watched) -> None:
+        if not (watched.wanted or watched.in_use or watched.pending or self._again.isActive()):
+            if watched.rf != "off":
+                self.said.emit("warning", f"RF of {watched.bench.name} is {watched.rf}, and is watched no longer")
+            self._watched.pop(watched.bench, None)
+            watched.close()
         self.changed.emit()
 
     def _see_to_it(self) -> None:
-        """Turn off again what has come on again, until nobody uses the bench."""
-        self._stop_others()
-        for bench, sentinel in self._sentinels.items():
-            if self._found.get(bench, {}).get("rf") == "on" and bench not in self._waiting:
-                self._waiting.add(bench)
-                sentinel.turn_off()
-        quiet = not any(found.get("in_use") for found in self._found.values()) and not self._waiting
-        if (quiet and not self._jobs.working) or time.monotonic() > self._asked_until:
+        """Turn off again what has come on again, and stop what has begun since, until nobody uses a bench."""
+        self._stop_all()
+        for watched in self._watched.values():
+            if watched.rf == "on":
+                watched.turn_off()
+        busy = [w for w in self._watched.values() if w.in_use or w.pending]
+        if not busy and not self._jobs.working:
             self._again.stop()
+            for watched in list(self._watched.values()):
+                self._changed(watched)
             self.changed.emit()
+        elif not self._told and time.monotonic() > self._asked_at + TOLD_S:
+            self._told = True
+            who = ", ".join(f"{w.in_use or 'RF OFF'} at {w.bench.name}" for w in busy)
+            who = who or ", ".join(job.title for job in self._jobs.working)
+            self.said.emit(
+                "error",
+                f"RF OFF: after {TOLD_S:g} s there is still {who}. RF is turned off again whenever it comes on; end "
+                "that run, or switch RF off at the instrument",
+            )
 
-    def _stop_others(self) -> None:
-        """Ask runs that the window has not started to stop: they would turn RF on again."""
-        own = {job.pid for job in self._jobs.working}
-        for found in self._found.values():
-            words = str(found.get("in_use") or "").split()
-            if len(words) != 2 or not words[1].isdigit() or int(words[1]) in own | self._stopped:
-                continue
-            pid = int(words[1])
-            with suppress(psutil.Error, OSError):
-                command = " ".join(psutil.Process(pid).cmdline())
-                if "labpgt" in command or "procedures" in command:
-                    os.kill(pid, signal.SIGINT if os.name == "posix" else signal.SIGTERM)
-                    self._stopped.add(pid)
-                    self.said.emit("warning", f"RF OFF: process {pid}, which uses the bench, is asked to stop")
+    def _stop_all(self) -> None:
+        own = set()
+        for job in self._jobs.working:
+            own.add(job.pid)
+            if job not in self._stopped:
+                self._stopped.add(job)
+                job.stop()
+        for watched in self._watched.values():
+            word, _, number = (watched.in_use or "").partition(" ")
+            if word == "process" and number.isdigit() and int(number) not in own | self._stopped:
+                self._stopped.add(int(number))
+                self._stop_other(int(number))
+
+    def _stop_other(self, pid: int) -> None:
+        """Ask a run that the window has not started to stop: it would turn RF on again."""
+        try:
+            process = psutil.Process(pid)
+            # Its guard may still hold the bench while the number is somebody else's already.
+            if not any(word in " ".join([process.name(), *process.cmdline()]) for word in ("python", "labpgt")):
+                return
+            os.kill(pid, signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+        except psutil.NoSuchProcess:
+            return
+        except (psutil.Error, OSError) as error:
+            self.said.emit(
+                "error",
+                f"RF OFF: process {pid}, which uses the bench, cannot be stopped from here ({error}): it may turn RF "
+                "on again; end it where it was started",
+            )
+        else:
+            self.said.emit("warning", f"RF OFF: process {pid}, which uses the bench, is asked to stop")
+
+
+def _signature(path: Path) -> Signature | None:
+    """Return what changes with a file; None when it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -77,7 +77,7 @@ class TopBar(QFrame):
         row.addWidget(actions.button(self.pause))
         row.addWidget(actions.button(self.stop))
         em = self.fontMetrics()
-        self.rf.setMinimumWidth(em.horizontalAdvance("?  RF: turning off  ") + 16)
+        self.rf.setFixedWidth(em.horizontalAdvance("◐  RF: turning off") * 5 // 4 + 24)
         self.setFixedHeight(round(em.height() * 3.6))
         lab.rf.changed.connect(self._show_rf)
         lab.jobs.started.connect(self._watch)
@@ -114,6 +114,7 @@ class TopBar(QFrame):
         doing = " · ".join(part for part in (job.progress.description, job.progress.figures) if part)
         # Why it waits is more than what it is at.
         said = over or not doing or job.state is JobState.PAUSED
+        said = said or job.state is JobState.PAUSED  # why it waits
         self.figures.setText(" ".join((job.message if said else doing).split()))
         self.figures.setToolTip(job.message)
         share = 1.0 if job.state is JobState.DONE else job.progress.share

@@ -3,9 +3,10 @@
 import logging
 from pathlib import Path
 
-from PyQt6.QtCore import Qt, QTimer
-from PyQt6.QtGui import QActionGroup, QCloseEvent, QDragEnterEvent, QDropEvent
+from PyQt6.QtCore import QEvent, QObject, Qt, QTimer
+from PyQt6.QtGui import QActionGroup, QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent
 from PyQt6.QtWidgets import (
+    QApplication,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -27,7 +28,6 @@ from gui.live import LivePage
 from gui.log import LogPage
 from gui.log.model import Handler, LogModel
 from gui.replay import ReplayPage
-from gui.rf import Rf
 from gui.runs.page import RunsPage
 from gui.shortcuts import Shortcuts
 from gui.theme import Mode
@@ -41,10 +41,12 @@ _TIPS = (
     "Recorded sessions, shot by shot",
     "What has happened",
 )
+_ASKED_AGAIN = "asked again and again"
+"""In what a run says when it waits for a device that is ill."""
 CLOSING_MS = 100
 """Between two looks whether everything has ended."""
 _RF_LOOKS = 50
-"""So many looks RF gets to be off before the window closes all the same, with a word in the log."""
+"""So many looks RF gets to be off before the window says that it is not, and stays."""
 
 
 class MainWindow(QMainWindow):
@@ -72,12 +74,17 @@ class MainWindow(QMainWindow):
         lab.live_wanted.connect(self.show_live)
         lab.replay_wanted.connect(self.open_session)
         lab.configuration_wanted.connect(lambda _path: self.go("Runs"))
+        lab.device_wanted.connect(lambda _device: self.go("Runs"))
         lab.jobs.started.connect(self._watch)
         self._closing = QTimer(self)
         self._closing.setInterval(CLOSING_MS)
         self._closing.timeout.connect(self._close_when_over)
         self._looks_left = _RF_LOOKS
         self._may_close = False
+        self._warned_of_rf = False
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        app.focusChanged.connect(self._focus_changed)
         self._focus = FocusFrames(lab.theme, self)
         self._restore()
 
@@ -208,10 +215,13 @@ class MainWindow(QMainWindow):
         self.log.add("info", f"started: labpgt {' '.join(job.argv)}", job.title)
         job.said.connect(lambda level, text: self._said(job, level, text))
         job.ended.connect(lambda: self.log.add("info", f"ended: {job.outcome}", job.title))
+        # What a run does now; whoever has chosen another that goes on keeps it.
+        if job.session is not None and not self.live.goes_on:
+            self.live.show_session(job.session)
 
     def _said(self, job: Job, level: str, text: str) -> None:
         self.log.add(level, text, job.title)
-        if level == "error":
+        if level == "error" or _ASKED_AGAIN in text:
             self.banner.tell(level, f"{job.title}: {text}")
 
     def _open(self) -> None:
@@ -277,21 +287,21 @@ class MainWindow(QMainWindow):
             return False
         going = self.lab.jobs.working
         if going:
+            held = self.runs.queue.held
+            self.runs.queue.hold("the window is closing")  # nothing starts while the question is open
             choice = self.ask_closing(going)
-            if choice == "leave":
-                return True
-            if choice == "cancel":
-                return False
-            self.runs.queue.hold("the window is closing")
+            if choice == "cancel" and not held:
+                self.runs.queue.release()
+            if choice != "stop":
+                return choice == "leave"
             for job in going:
                 job.stop()
-        self._looks_left = _RF_LOOKS
-        if not going and not self._rf_to_turn_off():
+        if not going and (self._warned_of_rf or not self.lab.rf.unsettled):
             return True
-        if not going:
-            self.lab.rf.turn_off()
+        self._looks_left = _RF_LOOKS
         self.banner.tell("info", "Closing: ending safely, RF off first. Stop (F9) once more ends a run at once.")
         self._closing.start()
+        self._close_when_over()
         return False
 
     def ask_closing(self, going: list[Job]) -> str:
@@ -304,7 +314,7 @@ class MainWindow(QMainWindow):
         box.setText(f"Still going on:\n{names}")
         box.setInformativeText(
             "Stopped, it ends after the device call in hand, with RF off, and can be resumed. Left alone, it goes on "
-            "without a window; the next window finds it again."
+            "without a window; the next window finds it again. F12 turns RF off, here too."
         )
         stop = box.addButton("&Stop it and close", QMessageBox.ButtonRole.AcceptRole)
         leave = box.addButton("&Leave it going", QMessageBox.ButtonRole.DestructiveRole)
@@ -314,21 +324,41 @@ class MainWindow(QMainWindow):
         clicked = box.clickedButton()
         return "stop" if clicked is stop else "leave" if clicked is leave else "cancel"
 
-    def _rf_to_turn_off(self) -> bool:
-        """Say whether RF is on, or in doubt, on a bench that nobody uses."""
-        rf = self.lab.rf
-        return rf.state in (Rf.ON, Rf.IN_DOUBT) and not any(rf.found(bench).get("in_use") for bench in rf.benches)
-
     def _close_when_over(self) -> None:
+        """Close when every run has ended and RF is off; where that cannot be, say so and stay until told again."""
         if self.lab.jobs.working:
             return
-        if self.lab.rf.state in (Rf.ON, Rf.IN_DOUBT, Rf.TURNING_OFF) and self._looks_left:
+        if unsettled := self.lab.rf.unsettled:
             if self._looks_left == _RF_LOOKS:
-                self.lab.rf.turn_off()
+                self.lab.rf.settle()
             self._looks_left -= 1
+            if self._looks_left:
+                return
+            self._closing.stop()
+            self._warned_of_rf = True
+            names = ", ".join(bench.name for bench in unsettled)
+            text = (
+                f"RF of {names} is not known to be off: look at the instruments. Close once more to leave all the same"
+            )
+            self._notice("error", text)
             return
         self._may_close = True
         self.close()
+
+    def _focus_changed(self, _before: QWidget | None, now: QWidget | None) -> None:
+        """Hear F12 also while a dialog has the keyboard: a modal one keeps shortcuts from this window."""
+        dialog = None if now is None else now.window()
+        if dialog is not None and dialog is not self:
+            dialog.removeEventFilter(self)
+            dialog.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802  # Qt's own
+        """Turn RF off at F12 in a dialog."""
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress and event.key() == Qt.Key.Key_F12:
+            if not event.isAutoRepeat():
+                self.lab.actions["rf.off"].trigger()
+            return True
+        return super().eventFilter(watched, event)
 
     def _restore(self) -> None:
         settings = self.lab.state.settings

@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 
 import h5py
@@ -17,6 +16,7 @@ from labpgt.config import Config
 from labpgt.events import Event, StepDone, Subscriber
 from procedures.resume import resume
 from procedures.train import run
+from tests import forked
 from tests.runs import configured, record
 
 SAMPLES = Path(__file__).parent / "labpgt" / "sessions"
@@ -49,11 +49,9 @@ def config(seed: int = 0) -> Config:
 
 def make_sessions(folder: Path) -> None:
     """Make the sessions; the process that does so is killed in the middle of the last, with SIGKILL."""
-    process = get_context("spawn").Process(target=_make, args=(folder,))
-    process.start()
-    process.join()
-    if process.exitcode != -signal.SIGKILL:
-        raise RuntimeError(f"making the sessions ended with code {process.exitcode}, not with SIGKILL")
+    code = forked.start(_make, folder).wait()
+    if code != -signal.SIGKILL:
+        raise RuntimeError(f"making the sessions ended with code {code}, not with SIGKILL")
     for name, sample in UNCHECKED.items():
         shutil.copy(SAMPLES / sample, place(folder, name))
 

@@ -76,13 +76,13 @@ def _command(begun: Any, argv: list[str], place: str, out: str, err: str, enviro
     from procedures.cli import script
 
     os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    begun.send(None)
     os.environ.update(environment)
     os.chdir(place)
     redirect(out, err)
     sys.argv = ["labpgt", *argv]
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        begun.send(None)
         script()
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

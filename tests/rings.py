@@ -2,6 +2,7 @@
 
 import cmath
 import math
+import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -53,6 +54,7 @@ class Paper(DeviceBase):
             raise DeviceFault(f"{self.name}: a shot was asked of a closed device; call open() first")
         drives = checked_drives(self, drives)
         self.calls.append((drives.shape[0], drives.shape[1]))
+        time.sleep(self.pause_s * len(drives))
         return drives
 
     def answer(self, drives: NDArray[np.float64]) -> NDArray[np.float64]:

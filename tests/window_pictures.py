@@ -76,7 +76,8 @@ class Photographer:
         sys.stderr.write(f"{place}\n")
 
     def press(self, name: str) -> None:
-        """Do an action by its name."""
+        """Do an action by its name, once it can be done."""
+        until(self.lab.actions[name].isEnabled, name)
         self.lab.actions[name].trigger()
 
     def configure(self, file: str, device: str, estimator: str, epochs: int) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from PyQt6.QtCore import Qt
 from PyQt6.QtGui import QBrush
 from PyQt6.QtWidgets import QTreeWidget, QTreeWidgetItem
 
@@ -23,6 +24,7 @@ class Instruments(QTreeWidget):
         self.setToolTip("Instruments of the bench with their settings; they are asked while no run uses the bench")
         self.setAlternatingRowColors(True)
         self.setUniformRowHeights(True)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # addresses differ at their end
         em = self.fontMetrics().horizontalAdvance("m")
         for column, width in enumerate((16, 25, 14)):
             self.setColumnWidth(column, em * width)
@@ -50,9 +52,9 @@ class Instruments(QTreeWidget):
                 line.setToolTip(1, line.text(1))
             for row in range(item.childCount()):
                 line = item.child(row)
-                if line is not None:
-                    # What it was when it was last asked is no longer what it is.
-                    line.setDisabled(line.text(0) not in settings)
+                # What it was when it was last asked is no longer what it is.
+                if line is not None and line.text(0) not in settings:
+                    line.setText(1, "–")
         wanted = {str(instrument["role"]) for instrument in said["instruments"]}
         for key in [key for key in self._items if key.partition(".")[0] not in wanted]:
             self._take_away(key)

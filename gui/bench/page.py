@@ -31,6 +31,7 @@ from labpgt.units import unit_of
 _KINDS = ("envelope", "spectrum", "loopback")
 _REMEMBERED = 8
 _RING = "magnonic-ring"
+_LOOPBACK = "loopback"
 _MEASURING = ("bench", "characterize", "calibrate")
 """Commands of what is measured on this page."""
 _ON_BENCH = "device.bench="
@@ -48,6 +49,7 @@ class BenchPage(QWidget):
         self._lab = lab
         self._watch: BenchWatch | None = None
         self._bench: Path | None = None
+        self._in_use = False
         self._simulation: Job | None = None
         self._awaited: Path | None = None
         self._measuring: dict[str, Job] = {}
@@ -67,6 +69,7 @@ class BenchPage(QWidget):
         self.device.setAccessibleName("Device")
         self.device.setToolTip("Device that is characterised and calibrated")
         self.device.addItem(_RING)
+        self.device.currentTextChanged.connect(lambda _name: self._show_what_can_be_done())
         self.state = QLabel(_NOT_CONNECTED, objectName="bench.state")
         self.state.setWordWrap(True)
         self.state.setTextFormat(Qt.TextFormat.PlainText)
@@ -118,19 +121,23 @@ class BenchPage(QWidget):
             "Measure noise, margin and pilot shot: RF is on for a moment", self.check_health,
         )  # fmt: skip
         self._characterise = add(
-            self, "bench.characterise", "Characterise", "Ctrl+Shift+H",
+            self, "bench.characterise", "Characterise", "Ctrl+Alt+C",
             "Measure memory, capacities, noise and threshold of the device (quick)", self.characterise,
         )  # fmt: skip
         self._calibrate = add(
-            self, "bench.calibrate", "Calibrate", "Ctrl+Shift+K",
+            self, "bench.calibrate", "Calibrate", "Ctrl+Alt+K",
             "Measure gain, noise and delta on the device, and fill the form with them", self.calibrate,
+        )  # fmt: skip
+        self._use = add(
+            self, "bench.use", "Use for runs", "Ctrl+Alt+U", "Put this device, on this bench, into the next run's form",
+            self.use_for_runs,
         )  # fmt: skip
         self._end_measuring = add(
             self, "bench.stop", "Stop measuring", "Ctrl+Shift+X", "Stop what is being measured on this page",
             self.stop_measuring,
         )  # fmt: skip
         self._buttons = {a: button(a) for a in (browse, self._connect, self._disconnect, self._simulate)}
-        measuring = (self._check, self._characterise, self._calibrate, self._end_measuring)
+        measuring = (self._check, self._characterise, self._calibrate, self._end_measuring, self._use)
         self._measure_buttons = [button(action) for action in measuring]
 
     def _lay_out(self) -> None:
@@ -204,9 +211,9 @@ class BenchPage(QWidget):
             self._watch.close()
             self._watch = None
         if self._bench is not None:
-            if not self._lab.rf.found(self._bench).get("in_use"):
-                self._lab.rf.leave(self._bench)  # otherwise RF OFF is still for whoever uses it
+            self._lab.rf.leave(self._bench)
             self._bench = None
+        self._in_use = False
         self.instruments.empty()
         self.health.forget()
         self.limits.clear()
@@ -223,7 +230,20 @@ class BenchPage(QWidget):
         words = ["virtual-bench", "--kind", kind, "--config-out", str(self._awaited)]
         self._simulation = self._lab.jobs.start(f"virtual bench ({kind})", words)
         self._simulation.said.connect(self._simulation_said)
+        self._simulation.ended.connect(self._show_what_can_be_done)
+        self._show_what_can_be_done()
         self.state.setText("The virtual bench is starting; the first time on a computer takes some seconds longer …")
+
+    def use_for_runs(self) -> None:
+        """Have the form of the next run on the chosen device, and on the bench that is connected."""
+        device = {"name": self.device.currentText()}
+        if self._needs_bench and self._bench is not None:
+            device["bench"] = str(self._bench)
+        self._lab.device_wanted.emit(device)
+
+    @property
+    def _needs_bench(self) -> bool:
+        return self.device.currentText() in (_RING, _LOOPBACK)
 
     def check_health(self) -> None:
         """Open the ring of this bench, measure how well it is, and leave it safe."""
@@ -242,14 +262,8 @@ class BenchPage(QWidget):
         place = self._place("calibrated").with_suffix(".toml")
         folder = place.with_suffix("")
         words = [
-            "calibrate",
-            *self._device_words(),
-            "--quick",
-            "--out",
-            str(place),
-            "--sessions",
-            str(folder),
-            "--json",
+            *("calibrate", *self._device_words(), "--quick"),
+            *("--out", str(place), "--sessions", str(folder), "--json"),
         ]
         job = self._measure("calibration", words)
         if job is not None:
@@ -300,7 +314,7 @@ class BenchPage(QWidget):
     def _device_words(self) -> list[str]:
         name = self.device.currentText()
         words = ["--device", name]
-        if name in (_RING, "loopback") and self._bench is not None:
+        if self._needs_bench and self._bench is not None:
             words += ["--set", f"{_ON_BENCH}{self._bench}"]
         return words
 
@@ -313,16 +327,20 @@ class BenchPage(QWidget):
         if self._awaited is not None and self._awaited.is_file():
             self.file.setEditText(str(self._awaited))
             self._awaited = None
-            if self.kind.currentText() == "loopback":
-                self.device.setCurrentText("loopback")
+            if self.kind.currentText() == _LOOPBACK:
+                self.device.setCurrentText(_LOOPBACK)
             self.connect_bench()
 
     def _looked(self, said: dict[str, Any]) -> None:
         in_use = said.get("in_use")
+        if bool(in_use) != self._in_use:
+            self._in_use = bool(in_use)
+            self._show_what_can_be_done()
         bad = [i for i in said["instruments"] if not i["ok"]]
         name = said["bench"]
         if in_use:
-            self.state.setText(f"▶ {name}: in use by {in_use}; its instruments are the run's until it ends")
+            ill = "".join(f"\n✖ {line}" for line in self._lab.rf.problems(self._bench))
+            self.state.setText(f"▶ {name}: in use by {in_use}; its instruments are the run's until it ends{ill}")
         elif bad:
             details = "\n".join(f"✖ {i.get('detail') or i['role'] + ': ' + i['state']}" for i in bad)
             self.state.setText(
@@ -342,9 +360,14 @@ class BenchPage(QWidget):
         connected = self._bench is not None
         measuring = any(not job.state.over for job in self._measuring.values())
         self._disconnect.setEnabled(connected)
-        self._check.setEnabled(connected and not measuring)
+        starting = self._simulation is not None and not self._simulation.state.over and self._awaited is not None
+        self._simulate.setEnabled(not starting)
+        # A bench that somebody has is refused anyhow, but only after seconds.
+        free = connected and not self._in_use and not measuring
+        self._check.setEnabled(free)
         for action in (self._characterise, self._calibrate):
-            action.setEnabled(not measuring)
+            action.setEnabled(free or not (self._needs_bench or measuring))
+        self._use.setEnabled(connected or not self._needs_bench)
         self._end_measuring.setEnabled(measuring)
 
     def _job_started(self, job: Job) -> None:

@@ -99,6 +99,11 @@ class LivePage(QWidget):
         self.tell("", "")
         self.follower.begin()
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether a run is watched that has not ended."""
+        return self.follower is not None and self.run.stopped is None
+
     def close_session(self) -> None:
         """Follow nothing any more; the plots are empty."""
         self._detail.close()

@@ -85,7 +85,9 @@ class LogPage(QWidget):
         self.where.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         actions = lab.actions
         copy = actions.add(self, "log.copy", "Copy", "Ctrl+Shift+C", "Copy the chosen lines", self._copy)
-        clear = actions.add(self, "log.clear", "Clear", "Ctrl+Shift+L", "Empty the list; the file stays", model.clear)
+        clear = actions.add(
+            self, "log.clear", "Clear", "Ctrl+Shift+Backspace", "Empty the list; the file stays", model.clear
+        )
         find = actions.add(self, "log.find", "Find", "Ctrl+Shift+F", "Go to the filter", self.filter.setFocus)
         folder = actions.add(
             self, "log.folder", "Open folder", "Ctrl+Shift+D", "Open the folder with log and crash reports", self._open

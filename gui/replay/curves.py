@@ -102,18 +102,23 @@ def _updates(session: Session, began: float, steps_per_epoch: int) -> Curve:
     block = max(1, _BLOCK // together) * together
     means: list[NDArray[np.float64]] = []
     ends: list[NDArray[np.void]] = []
+    sizes: list[NDArray[np.int64]] = []
     for start in range(0, total, block):
         rows = session.steps(start, min(start + block, total))
         starts = np.arange(0, len(rows), together)
         counts = np.diff([*starts, len(rows)])
         means.append(np.add.reduceat(rows["loss"], starts) / counts)
         ends.append(rows[starts + counts - 1])
+        sizes.append(counts)
     if not means:
         return _empty()
-    last = np.concatenate(ends)
-    return Curve(
-        np.concatenate(means), last["shots"].astype(float), (last["step"] + 1) / steps_per_epoch, last["time"] - began
-    )
+    mean, last, size = np.concatenate(means), np.concatenate(ends), np.concatenate(sizes)
+    if len(mean) > 1 and size[-1] < together / 2:
+        # A mean of few updates would jump at the end: they belong to those before them.
+        mean[-2] = np.average(mean[-2:], weights=size[-2:])
+        last[-2] = last[-1]
+        mean, last = mean[:-1], last[:-1]
+    return Curve(mean, last["shots"].astype(float), (last["step"] + 1) / steps_per_epoch, last["time"] - began)
 
 
 def _column(rows: NDArray[np.void], name: str, began: float) -> Curve:

@@ -166,6 +166,8 @@ class ReplayPage(QWidget):
 
     def _looked(self, session: OpenSession, overview: Overview) -> None:
         if session is self._session:
+            if overview.trouble != self._wrong.get("file", ""):
+                self._compare()  # what could not be read may be there again
             self._complain("file", overview.trouble)
             self.shots.grow(overview)
             self.work.show_session(overview)

@@ -67,6 +67,7 @@ class RunsPage(QWidget):
         self.sweep.wanted.connect(self.queue.add)
         self.panel.edit_wanted.connect(lambda entry: self.fill(entry.config, entry.title))
         lab.configuration_wanted.connect(self.open)
+        lab.device_wanted.connect(self.use_device)
         lab.desk.state_changed.connect(self._desk_changed)
         lab.theme.changed.connect(self._paint)
         self._desk_changed(lab.desk.state)
@@ -91,6 +92,14 @@ class RunsPage(QWidget):
         """Fill the form from the values of a configuration."""
         self.form.load(values)
         self._lab.notice("info", f"form filled from {source}")
+
+    def use_device(self, device: dict[str, Any]) -> None:
+        """Have the form's run on this device: its name and settings; what else was set for the same one stays."""
+        values = self.form.values()
+        before = values.get("device", {})
+        kept = before if before.get("name") == device.get("name") else {}
+        self.form.load({**values, "device": {**kept, **device}})
+        self._lab.notice("info", f"the form's device is {device.get('name')} now")
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802  (Qt's name)
         """Take configurations; sessions are for whoever opens them."""
@@ -300,7 +309,7 @@ class RunsPage(QWidget):
     # Runs.
 
     def start(self) -> None:
-        """Check what is in the form, and make it the next run; the queue is released."""
+        """Check what is in the form, and make it the next run, also while the queue is held."""
         self._add_checked(next_one=True)
 
     def add(self) -> None:
@@ -312,6 +321,7 @@ class RunsPage(QWidget):
             self._next()
             return
         entry = Entry(self.form.values())
+        times_held = self.queue.times_held
 
         def answered(problems: dict[int, dict[str, str]], why: str) -> None:
             self._starting.remove(asked)
@@ -323,8 +333,8 @@ class RunsPage(QWidget):
                 self._lab.notice("warning", f"the run was not checked before its start ({why}); it checks itself")
             self.queue.add([entry], next_one=next_one)
             self.panel.select(entry)
-            if next_one:
-                self.queue.release()
+            if next_one and self.queue.times_held == times_held:  # RF OFF, and whoever else holds it, comes first
+                self.queue.let(entry)
 
         asked = CheckedOneByOne(self._lab.desk, [entry.config], answered)
         self._starting.append(asked)

@@ -13,7 +13,6 @@ from gui.form.form import Values
 from gui.form.reading import InThread, configuration_in
 from gui.jobs import Job
 from gui.lab import Lab
-from gui.rf import Rf
 from gui.runs.entry import ADVICE, RESUME, RETRY, SHAPES, Entry, Standing
 from gui.runs.store import Store
 from labpgt.events import Status
@@ -48,6 +47,10 @@ class RunQueue(QAbstractListModel):
         self.at_once = 1
         self.held = False
         self.why_held = ""
+        self._let: set[Entry] = set()
+        """Entries that start although the queue is held: somebody has asked for just these."""
+        self.times_held = 0
+        """Whoever decides something now and does it later sees by this whether the queue was held in between."""
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(0)
@@ -56,7 +59,7 @@ class RunQueue(QAbstractListModel):
         for job in lab.jobs:
             self._adopt(job)
         lab.jobs.started.connect(self._adopt)
-        lab.rf.changed.connect(self._rf_changed)
+        lab.rf.asked.connect(self._rf_off_asked)
         QTimer.singleShot(_FOUND_AGAIN_MS, self._look_after_lost)
 
     # What Qt asks.
@@ -166,12 +169,19 @@ class RunQueue(QAbstractListModel):
             entry.session = None
         entry.results = {}
         entry.settle(Standing.WAITING)
-        self.release()
+        self.let(entry)
 
     def hold(self, why: str = "") -> None:
         """Start no further run until the queue is released; what goes on goes on."""
         self.held, self.why_held = True, why
+        self.times_held += 1
+        self._let = set()
         self.held_changed.emit()
+
+    def let(self, entry: Entry) -> None:
+        """Have this entry start as soon as there is room, also while the queue is held."""
+        self._let.add(entry)
+        self._soon.start()
 
     def release(self) -> None:
         """Start further runs."""
@@ -216,18 +226,17 @@ class RunQueue(QAbstractListModel):
         elif waiting and code in _HOLDING:
             self.hold(f"{'the device' if code == 3 else 'the disk'} failed, and the next run would meet the same")
 
-    def _rf_changed(self) -> None:
-        if self._lab.rf.state is Rf.TURNING_OFF and not self.held:
-            self.hold("RF OFF was pressed")
+    def _rf_off_asked(self) -> None:
+        self.hold("RF OFF was pressed")
 
     def _go_on(self) -> None:
         self._save()
-        if self.held:
-            return
         busy = len(self.going) + sum(job.argv[:1] != () and job.argv[0] in MEASUREMENTS for job in self._lab.jobs.going)
         benches = {entry.bench for entry in self.going} - {None}
         for entry in self._entries:
-            if entry.standing is Standing.WAITING and busy < self.at_once and entry.bench not in benches:
+            may = entry.standing is Standing.WAITING and (not self.held or entry in self._let)
+            if may and busy < self.at_once and entry.bench not in benches:
+                self._let.discard(entry)
                 self._start(entry)
                 busy += 1
                 benches |= {entry.bench} - {None}

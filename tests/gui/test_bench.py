@@ -75,10 +75,16 @@ def cells(page: BenchPage) -> dict[str, str]:
 def test_a_bench_is_connected_its_settings_live_and_an_unplugged_instrument_told(
     page: BenchPage, top: TopBar, tried: TriedBench, lab: Lab, qtbot: QtBot
 ) -> None:
+    said: list[str] = []
+    lab.rf.said.connect(lambda _level, text: said.append(text))
     connect(page, tried, qtbot)
     assert cells(page)["source"].startswith("Agilent Technologies, N5182B, VB000001")
     assert cells(page)["source.output"] == "off"
     qtbot.waitUntil(lambda: lab.rf.state is Rf.OFF, timeout=WAIT)
+    wanted: list[dict[str, str]] = []
+    lab.device_wanted.connect(wanted.append)
+    lab.actions["bench.use"].trigger()
+    assert wanted == [{"name": "magnonic-ring", "bench": str(tried.path)}]
     turn_on(tried)
     qtbot.waitUntil(lambda: cells(page)["source.output"] == "on", timeout=WAIT)
     qtbot.waitUntil(lambda: lab.rf.state is Rf.ON, timeout=WAIT)
@@ -93,9 +99,11 @@ def test_a_bench_is_connected_its_settings_live_and_an_unplugged_instrument_told
     assert "✖ unreachable" in cells(page)["source"]
     qtbot.waitUntil(lambda: "nothing listens" in page.state.text(), timeout=WAIT)  # the look at its end got no answer
     lab.actions["rf.off"].trigger()
-    qtbot.waitUntil(lambda: "may be on" in lab.rf.detail or lab.rf.state is Rf.IN_DOUBT, timeout=WAIT)
+    qtbot.waitUntil(lambda: any("RF of bench.toml may be on" in text for text in said), timeout=WAIT)
+    assert lab.rf.state in (Rf.IN_DOUBT, Rf.TURNING_OFF)
     lab.actions["bench.disconnect"].trigger()
-    assert (lab.rf.state, cells(page)) == (Rf.NO_BENCH, {})
+    qtbot.waitUntil(lambda: lab.rf.state is Rf.NO_BENCH, timeout=WAIT)
+    assert cells(page) == {}
 
 
 def test_rf_off_ends_a_run_in_the_middle(

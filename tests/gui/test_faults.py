@@ -26,6 +26,7 @@ from labpgt.session import Session
 from tests import forked
 from tests.gui.test_bench import connect
 from tests.gui.test_jobs import write_config
+from tests.gui.test_window import drop
 from tests.instruments.benches import TriedBench
 from tests.runs import SMALL
 from tests.virtual_runs import RING
@@ -33,20 +34,29 @@ from tests.virtual_runs import RING
 Until = Callable[[Callable[[], object]], None]
 
 
+def _impatient(text: str) -> str:
+    """Wait for the analyser alone as long as its ring may take."""
+    text = text.replace("timeout_s = 10.0", "timeout_s = 2.0")
+    return text.replace("[analyzer]\n", "[analyzer]\ntimeout_s = 20.0\n")
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TriedBench]:
     bench = TriedBench(tmp_path_factory.mktemp("bench"), settings=dict(RING))
     bench.open()
+    bench.write(_impatient)
     yield bench
     bench.virtual.close()
 
 
 @pytest.fixture
-def tried(shared: TriedBench) -> TriedBench:
+def tried(shared: TriedBench) -> Iterator[TriedBench]:
     """The bench that these tests share, in order."""
     shared.forget()
     assert not shared.rf_on
-    return shared
+    yield shared
+    for role in shared.virtual.models:
+        shared.plug_in(role)
 
 
 @pytest.fixture
@@ -151,13 +161,33 @@ def test_an_instrument_that_is_unplugged_before_a_run_and_in_the_middle(
     tried.plug_in("source")
     until(lambda: entry.standing is Standing.RUNNING)
     until(lambda: lab.rf.state is Rf.ON)
-    lab.actions["run.stop"].trigger()
+
+    # Also while it waits because somebody wants it to.
+    lab.actions["queue.pause"].trigger()
+    until(lambda: entry.standing is Standing.PAUSED)
+    assert "asked by the window" in window.top.figures.text()
+    tried.unplug("analyzer")
+    lab.actions["queue.pause"].trigger()
+    until(lambda: "asked again and again: analyzer at TCPIP0" in window.top.figures.text())
+    tried.plug_in("analyzer")
+    until(lambda: entry.standing is Standing.RUNNING)
+
+    # Nobody can turn off what cannot be reached: that is said, until it can be.
+    tried.unplug("source")
+    lab.actions["rf.off"].trigger()
+    until(lambda: "RF of bench.toml may be on: source at TCPIP0" in window.banner.text.text())
     until(lambda: entry.standing.over)
+    assert entry.standing is Standing.FAILED
+    assert entry.advice.startswith("Make sure by hand that RF is off.")
+    assert lab.rf.state in (Rf.IN_DOUBT, Rf.TURNING_OFF)
+    tried.plug_in("source")
     until(lambda: lab.rf.state is Rf.OFF)
+    assert not tried.rf_on
     assert entry.session is not None
     with Session(entry.session) as session:
-        assert session.status is Status.ABORTED
-        assert ["paused" in text for text in session.warnings] == [True, False]
+        assert session.status is Status.FAILED
+        paused = [text for text in session.warnings if text.startswith("paused: ")]
+        assert ["by hand" in text for text in paused[:3]] == [True, False, False]
 
 
 def test_an_instrument_that_is_unplugged_while_the_device_is_characterised(
@@ -184,10 +214,11 @@ def test_a_second_window_on_the_same_bench_is_refused_and_the_first_one_goes_on(
 ) -> None:
     first = start(window, on_bench(tried))
     until(lambda: doing(first) == "training")
+    lab.actions["run.pause"].trigger()  # it has the bench all the same
     other_lab = Lab(State(tmp_path / "other"), lab.theme, standby=False)
     other = MainWindow(other_lab)
     try:
-        # Looking at the bench does not disturb the run, and says whose it is.
+        # Looking at the bench says whose it is.
         other.bench.file.setEditText(str(tried.path))
         other_lab.actions["bench.connect"].trigger()
         until(lambda: f"in use by process {first.job.pid}" in other.bench.state.text())
@@ -197,16 +228,13 @@ def test_a_second_window_on_the_same_bench_is_refused_and_the_first_one_goes_on(
         assert second.advice.startswith("Wait until the other run has ended")
         assert "another run is using it" in second.why
         assert second.why in other.banner.text.text()
-        other_lab.actions["bench.health"].trigger()
-        (job,) = other_lab.jobs.working
-        until(lambda: job.state.over)
-        assert "another run is using it" in other.bench.measured.text()
-        assert first.standing is Standing.RUNNING
+        assert first.standing is Standing.PAUSED
         assert first.session is not None
         with Session(first.session) as session:
             taken = session.n_shots
+            lab.actions["run.pause"].trigger()
             until(lambda: session.refresh() or session.n_shots > taken + 24)
-            assert session.warnings == []
+            assert [text.partition(" ")[0] for text in session.warnings] == ["paused:", "goes"]
         # RF OFF in the second window ends the first one's run too.
         until(lambda: other_lab.rf.state is Rf.ON)
         other_lab.actions["rf.off"].trigger()
@@ -363,9 +391,41 @@ def test_a_session_that_is_deleted_while_it_is_open(
     (rescued,) = lab.sessions.iterdir()
     with Session(rescued) as recorded:
         assert recorded.n_shots >= window.live.run.n_shots
+    page = window.replay
+    page._compare()
+    until(lambda: "cannot be compared" in page.notice.text())
     rescued.rename(session)
-    until(lambda: not window.replay.notice.isVisible())
+    until(lambda: not page.notice.isVisible())
     window.go("Live")
     until(lambda: "failed" in window.live.headline.state.text())
-    assert window.live.run.n_shots == window.replay.shots._count
+    assert window.live.run.n_shots == page.shots._count
     assert not window.live.banner.isVisible()
+
+
+def test_a_configuration_that_is_wrong_is_told_wherever_it_is_found_out(
+    window: MainWindow, lab: Lab, until: Until, tmp_path: Path
+) -> None:
+    torn, wrong = tmp_path / "torn.toml", tmp_path / "wrong.toml"
+    torn.write_text("[training\nbatch = 8")
+    wrong.write_text('[device]\nname = "echo-state-ring"\nn_nodes = -3\n[training]\nbatch = 0\n')
+    window.runs.form.load({"training": {"batch": 9}})
+    drop(window, torn)
+    until(lambda: "torn.toml" in window.banner.text.text())
+    assert window.runs.form.values() == {"training": {"batch": 9}}
+    drop(window, wrong)
+    until(lambda: "device" in window.runs.form.values())
+    # The form knows about the batch at once.
+    row = window.runs.form.row("training.batch")
+    assert row is not None
+    assert row.problem == "must be at least 1"
+    lab.actions["run.start"].trigger()
+    assert window.runs.queue.entries == []
+    row.editor.give(8)
+    # About the nodes only the desk does, which is not there: the run itself does.
+    lab.actions["run.start"].trigger()
+    (entry,) = window.runs.queue.entries
+    until(lambda: entry.standing.over)
+    assert entry.why == "bad input: device.n_nodes = -3: must be at least 1"
+    assert entry.why in window.banner.text.text()
+    lab.actions["queue.edit"].trigger()
+    assert window.runs.form.values()["device"]["n_nodes"] == -3

@@ -66,8 +66,10 @@ class TriedBench:
         self.virtual._ask(unplug())
 
     def plug_in(self, role: str) -> None:
-        """Let an instrument listen again where it did."""
-        self.virtual._ask(self.virtual._servers[role].start())
+        """Let an instrument listen again where it did, if it does not."""
+        server = self.virtual._servers[role]
+        if server._server is None:
+            self.virtual._ask(server.start())
 
     @property
     def rf_on(self) -> bool:

@@ -2,11 +2,8 @@
 
 import json
 import math
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import namedtuple
 from pathlib import Path
@@ -26,7 +23,6 @@ from tests import forked
 from tests.procedures.conftest import Labpgt
 from tests.shared import made_once
 
-ROOT = Path(__file__).resolve().parents[2]
 RING = ("--device", "tests.rings:TunableRing", "--quick")
 FEW = ("--only", "noise,stm,threshold,memory", "--no-plots")
 USAGE = namedtuple("USAGE", "total used free")
@@ -40,17 +36,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def characterise(folder: Path) -> None:
     path = folder / "ring.h5"
-    command = [sys.executable, "-m", "procedures.cli", "characterize", *RING, "--set", "device.noise=1e-3"]
-    done = subprocess.run(
-        [*command, "--out", path, "--json"], capture_output=True, text=True, cwd=path.parent, env=environment()
-    )
-    assert done.returncode == 0, done.stderr
-    (path.parent / "report.json").write_text(done.stdout)
-    (path.parent / "stderr").write_text(done.stderr)
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT)}
+    argv = ["characterize", *RING, "--set", "device.noise=1e-3", "--out", str(path), "--json"]
+    process = forked.start_command(argv, folder, folder / "report.json", folder / "stderr")
+    assert process.wait() == 0, (folder / "stderr").read_text()
 
 
 def test_everything_that_is_promised_is_reported(whole: Path) -> None:

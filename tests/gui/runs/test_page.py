@@ -80,13 +80,15 @@ def test_start_runs_what_is_in_the_form_before_what_waits(
     _write(page, "training.epochs", "7")
     scripted.then(until=tmp_path / "go")
     press("run.start")
-    assert not page.queue.held
     qtbot.waitUntil(lambda: len(page.queue.going) == 1)
+    assert page.queue.held  # this one alone was asked for
     first, second = page.queue.entries
     assert first.config == {"device": {"name": "echo-state-ring"}, "training": {"epochs": 7}}
     assert second.standing is Standing.WAITING
     assert page.panel.selected is first
     (tmp_path / "go").touch()
+    qtbot.waitUntil(lambda: _standings(page) == ["done", "waiting"])
+    press("queue.hold")
     qtbot.waitUntil(lambda: _standings(page) == ["done", "done"])
     press("queue.clear")
     assert page.queue.entries == []
@@ -362,6 +364,7 @@ def test_every_action_says_what_it_does(page: RunsPage, lab: Lab) -> None:
 def test_tab_goes_as_one_reads_also_through_rows_that_came_later(page: RunsPage, qtbot: QtBot) -> None:
     page.form.load({"device": {"name": "magnonic-ring"}})
     qtbot.waitUntil(lambda: page.form.row("device.bench") is not None)
+    qtbot.waitUntil(page.form.row("device.bench").editor.isVisible)
     page.activateWindow()
     page.presets.setFocus()
     qtbot.waitUntil(page.presets.hasFocus)

@@ -13,7 +13,6 @@ from pytestqt.qtbot import QtBot
 
 from gui.jobs import Jobs
 from gui.lab import Lab
-from gui.rf import Rf, RfControl
 from gui.runs import queue as module
 from gui.runs.entry import Entry, Standing
 from gui.runs.queue import RunQueue
@@ -146,6 +145,9 @@ def test_a_run_that_was_stopped_holds_the_queue_and_can_go_on(
     assert (queue.held, queue.why_held) == (True, "a run was stopped")
     session = first.session
     queue.again(first, resume=True)
+    qtbot.waitUntil(lambda: first.standing is Standing.DONE)
+    assert second.standing is Standing.WAITING  # the queue is still held
+    queue.release()
     qtbot.waitUntil(lambda: second.standing is Standing.DONE)
     assert list(scripted.commands[1]) == ["resume", str(session), "--json"]
     assert (first.standing, first.session) == (Standing.DONE, session)
@@ -162,9 +164,8 @@ def test_retrying_begins_in_another_file(queue: RunQueue, scripted: Scripted, qt
     assert [argv[0] for argv in scripted.commands] == ["train", "train"]
 
 
-def test_rf_off_holds_the_queue(queue: RunQueue, lab: Lab, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot) -> None:
-    monkeypatch.setattr(RfControl, "state", Rf.TURNING_OFF)
-    lab.rf.changed.emit()
+def test_rf_off_holds_the_queue(queue: RunQueue, lab: Lab, qtbot: QtBot) -> None:
+    lab.rf.turn_off()  # no bench is known, and nothing is running
     entry = _run()
     queue.add([entry])
     assert queue.why_held == "RF OFF was pressed"
