@@ -339,7 +339,8 @@ class Jobs(QObject):
                 continue
             process = found.process
             if process is None:
-                kept.forget(place)
+                if not found.in_doubt:
+                    kept.forget(place)
                 continue
             job = Job(found.title, found.argv, place.with_suffix(""), found.session, found_again=True)
             job.process = process

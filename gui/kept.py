@@ -10,8 +10,7 @@ from typing import Any
 
 import psutil
 
-_SAME_S = 1.0
-"""Creation times of one process differ by less."""
+from labpgt.processes import is_same, start_mark
 
 
 @dataclass(frozen=True)
@@ -24,15 +23,30 @@ class Kept:
     pid: int
     created: float
     """When the process was created, in seconds since 1970 by the clock of then."""
+    mark: str
+    """What `start_mark` said of it."""
 
     @property
     def process(self) -> psutil.Process | None:
         """The process, if it is still there."""
         with suppress(psutil.Error):
             process = psutil.Process(self.pid)
-            if abs(process.create_time() - self.created) < _SAME_S:
+            if is_same(process, self.created, self.mark):
+                return process
+            # Where there are no marks: the clock may have been set, and nobody else has these words.
+            if not self.mark and self.argv and tuple(process.cmdline()[-len(self.argv) :]) == self.argv:
                 return process
         return None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether its number is that of a process of labpgt, of which nobody can say for sure that it is another."""
+        if self.mark:
+            return False
+        with suppress(psutil.Error):
+            command = " ".join(psutil.Process(self.pid).cmdline())
+            return "labpgt" in command or "procedures" in command
+        return False
 
 
 def keep(file: Path, title: str, argv: Sequence[str], session: Path | None, pid: int) -> None:
@@ -46,6 +60,7 @@ def keep(file: Path, title: str, argv: Sequence[str], session: Path | None, pid:
         "session": None if session is None else str(session),
         "pid": pid,
         "created": created,
+        "mark": start_mark(pid),
     }
     part = file.with_name(f"{file.name}-{os.getpid()}.part")
     try:
@@ -64,8 +79,9 @@ def read(file: Path) -> Kept:
         session = told["session"]
         argv = tuple(str(word) for word in told["argv"])
         place = Path(session) if session else None
-        return Kept(str(told["title"]), argv, place, int(told["pid"]), float(told["created"]))
-    except (KeyError, TypeError) as error:
+        mark = str(told.get("mark", ""))
+        return Kept(str(told["title"]), argv, place, int(told["pid"]), float(told["created"]), mark)
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file}: not what is kept of a job ({type(error).__name__}: {error})") from error
 
 

@@ -42,6 +42,7 @@ class _Asked(NamedTuple):
     by: str
     pid: str
     created: str
+    start: str
 
     @classmethod
     def read(cls, place: Path) -> Self:
@@ -53,7 +54,7 @@ class _Asked(NamedTuple):
             found = json.loads(file.read(_MOST_BYTES))
         try:
             by, pid, created = (str(found[key]) for key in ("by", "pid", "process_create_time"))
-            return cls(Request(found["request"]), by, pid, created)
+            return cls(Request(found["request"]), by, pid, created, str(found.get("process_start", "")))
         except (TypeError, KeyError) as error:
             raise ValueError("no request") from error
 
@@ -64,7 +65,7 @@ class _Asked(NamedTuple):
     @property
     def stands(self) -> bool:
         """Whether the process that is asked is there."""
-        return process_runs(self.pid, self.created)
+        return process_runs(self.pid, self.created, self.start)
 
 
 def ask(session: Path, request: Request, by: str = "") -> None:
@@ -83,6 +84,7 @@ def ask(session: Path, request: Request, by: str = "") -> None:
             "by": by or _user(),
             "pid": recorded.writer.get("pid", ""),
             "process_create_time": recorded.writer.get("process_create_time", ""),
+            "process_start": recorded.writer.get("process_start", ""),
         }
         part = place.with_name(f"{place.name}-{os.getpid()}-{threading.get_ident()}")
         try:

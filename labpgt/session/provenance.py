@@ -1,7 +1,6 @@
 """Where a run came from: versions, code, machine and process."""
 
 import hashlib
-import math
 import os
 import platform
 import subprocess
@@ -12,11 +11,11 @@ from pathlib import Path
 import h5py
 import psutil
 
+from labpgt.processes import is_same, start_mark
+
 _ROOT = Path(__file__).resolve().parents[2]
 """The checkout that labpgt runs from, or the folder it is installed in."""
 _GIT_TIMEOUT_S = 5.0
-_SAME_PROCESS_S = 2.0
-"""A process's creation time is derived from the boot time, which moves a little when the clock is set."""
 
 
 def provenance(dataset_sha256: str) -> dict[str, str]:
@@ -44,17 +43,19 @@ def provenance(dataset_sha256: str) -> dict[str, str]:
         "threads": str(torch.get_num_threads()) if torch is not None else "",
         "pid": str(process.pid),
         "process_create_time": repr(process.create_time()),
+        "process_start": start_mark(process.pid),
     }
 
 
-def process_runs(pid: str, created: str) -> bool:
-    """Say whether the process with this number and creation time (seconds since 1970) still runs on this machine."""
+def process_runs(pid: str, created: str, start: str = "") -> bool:
+    """Say whether the process with this number and beginning still runs on this machine.
+
+    `created` is its creation time (seconds since 1970), `start` its `start_mark`, which counts if there is one: files
+    of before have none.
+    """
     try:
-        began = float(created)
         process = psutil.Process(int(pid))
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return math.isfinite(began) and abs(process.create_time() - began) < _SAME_PROCESS_S
+        return process.status() != psutil.STATUS_ZOMBIE and is_same(process, float(created), start)
     except (psutil.Error, ValueError, OverflowError):
         return False
 

@@ -176,7 +176,7 @@ class Recorded(ABC):
     def _writer_lives(self) -> bool:
         recorded = self.writer
         if recorded.get("host") == platform.node():
-            return process_runs(recorded.get("pid", ""), recorded.get("process_create_time", ""))
+            return process_runs(*(recorded.get(key, "") for key in ("pid", "process_create_time", "process_start")))
         return time.time() - self._file.stat().st_mtime < _RECENT_S
 
     @property

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import psutil
 import pytest
 from pytestqt.qtbot import QtBot
 
+from gui import kept
 from gui.jobs import Job, Jobs, JobState
 from gui.lab import Lab
 from labpgt.config import DeviceConfig, to_toml
@@ -117,8 +119,6 @@ def test_a_window_that_dies_takes_no_run_with_it(lab: Lab, qtbot: QtBot, tmp_pat
         "    if Path(sys.argv[3]).exists(): os.kill(os.getpid(), signal.SIGKILL)\n"
         "timer = QTimer(); timer.timeout.connect(die); timer.start(20); app.exec()\n"
     )
-    import subprocess
-
     config = write_config(tmp_path / "run.toml", epochs=100_000)
     session = tmp_path / "run.h5"
     words = [sys.executable, "-c", program, str(lab.state.jobs), str(config), str(session)]
@@ -148,6 +148,36 @@ def test_a_process_that_stands_by_becomes_the_run(lab: Lab, qtbot: QtBot, tmp_pa
     over(qtbot, job)
     assert (job.state, job.report["status"], job.progress.share) == (JobState.DONE, "success", 1.0)
     jobs.close()
+
+
+def test_a_run_is_found_again_though_the_clock_was_set(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
+    job = start(lab, tmp_path, epochs=100_000)
+    under_way(qtbot, job)
+    file = job.files.with_suffix(".job")
+    told = json.loads(file.read_text())
+    stepped = told | {"created": told["created"] - 3600}
+    others = {"another": stepped | {"mark": "x:1"}}
+    file.write_text(json.dumps(stepped))
+    for name, content in others.items():
+        (lab.state.jobs / f"{name}.job").write_text(json.dumps(content))
+    other = Jobs(lab.state.jobs, standby=False)
+    other.find_again()
+    found = {again.files.name for again in other.going}
+    assert found == ({job.files.name} if told["mark"] else set())
+    assert (lab.state.jobs / "another.job").exists() is not bool(told["mark"])
+    other.close()
+
+
+def test_what_is_kept_of_a_process_of_labpgt_is_not_forgotten_in_doubt(tmp_path: Path) -> None:
+    told = {"title": "x", "argv": ["train", "x.toml"], "session": None, "created": 1.0}
+    program = [sys.executable, "-c", "import sys; sys.stdin.read()", "labpgt"]
+    for words, same, in_doubt in (([], False, True), (["train", "x.toml"], True, True)):
+        with subprocess.Popen([*program, *words], stdin=subprocess.PIPE) as process:
+            (tmp_path / "x.job").write_text(json.dumps(told | {"pid": process.pid}))
+            found = kept.read(tmp_path / "x.job")
+            assert (found.process is not None, found.in_doubt) == (same, in_doubt)
+            process.communicate()
+        assert (found.process, found.in_doubt) == (None, False)
 
 
 @pytest.fixture

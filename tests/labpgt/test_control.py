@@ -255,7 +255,7 @@ def test_a_crashed_run_cannot_be_asked(tmp_path: Path, monkeypatch: pytest.Monke
 
     def crashed() -> None:
         with monkeypatch.context() as dead:
-            dead.setattr("labpgt.session.recorded.process_runs", lambda pid, created: False)
+            dead.setattr("labpgt.session.recorded.process_runs", lambda *_: False)
             with pytest.raises(InputError, match="is being resumed" if resuming else r"crashed, .* labpgt resume"):
                 ask(path, Request.STOP)
 

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from labpgt.device import Setting
 from labpgt.errors import InputError, StorageFault
 from labpgt.events import Checkpoint, RunStarted, RunStopped, ShotsTaken, Status, shot_dtype
+from labpgt.processes import start_mark
 from labpgt.session import Session, SessionWriter
 from labpgt.session.checksum import stored_dtype
 from labpgt.session.provenance import git_state, process_runs
@@ -274,6 +276,11 @@ def test_a_process_is_told_by_number_and_birth() -> None:
     me = psutil.Process()
     assert process_runs(str(me.pid), repr(me.create_time()))
     assert not process_runs(str(me.pid), repr(me.create_time() - 10))
+    mark = start_mark(me.pid)
+    assert bool(mark) is sys.platform.startswith("linux")
+    # The clock was set by an hour: what the mark says counts.
+    assert process_runs(str(me.pid), repr(me.create_time() - 3600), mark) is bool(mark)
+    assert process_runs(str(me.pid), repr(me.create_time()), f"{mark}0") is not bool(mark)
     for pid, created in (("", ""), ("-1", "0"), ("9" * 30, "0"), ("x", "0"), (str(me.pid), "nan"), (str(me.pid), "")):
         assert not process_runs(pid, created)
 

@@ -251,7 +251,7 @@ def test_a_run_that_lacks_only_its_end_gets_it(tmp_path: Path, monkeypatch: pyte
             file[f"entry/{name}"][()] = b""
         file["entry/status"][()] = b"running"
         sum_up(file, ended=False)
-    monkeypatch.setattr("labpgt.session.recorded.process_runs", lambda pid, created: False)
+    monkeypatch.setattr("labpgt.session.recorded.process_runs", lambda *_: False)
     done = resume(path)
     assert done.resumed is None, "the device was not asked"
     same_runs(path, whole)
