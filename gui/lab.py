@@ -8,6 +8,7 @@ from PyQt6.QtCore import QObject, pyqtSignal
 from gui.actions import Actions
 from gui.desk import Desk
 from gui.jobs import Jobs
+from gui.json_process import see_all_leave
 from gui.rf import RfControl
 from gui.state import State
 from gui.theme import Theme
@@ -56,3 +57,4 @@ class Lab(QObject):
         self.desk.close()
         self.rf.close()
         self.jobs.close()
+        see_all_leave()

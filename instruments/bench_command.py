@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
+import stat
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +27,11 @@ def bench(
     file: Annotated[Path, typer.Argument(metavar="BENCH.toml", help="The bench's file.", show_default=False)],
     watch: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="Look again and again, until Ctrl-C.", show_default=False),
+        typer.Option(
+            metavar="SECONDS",
+            help="Look again and again, until Ctrl-C; with --json also until a pipe to standard input ends.",
+            show_default=False,
+        ),
     ] = None,
     health: Annotated[
         bool,
@@ -84,6 +91,7 @@ def bench(
         if not all(instrument["ok"] for instrument in report["instruments"]):
             raise typer.Exit(DeviceFault.exit_code)
     elif as_json:
+        _stop_with_input()
         _until_stopped(watching, watch, _print_line)
     else:
         from rich.live import Live
@@ -131,6 +139,26 @@ def _until_stopped(watching: Any, every_s: float, show: Callable[[dict[str, Any]
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         watching.let_go()
+
+
+def _stop_with_input() -> None:
+    """Have this process interrupted, as by Ctrl-C, when a pipe to its standard input ends: its window is gone."""
+    try:
+        if not stat.S_ISFIFO(os.fstat(0).st_mode):
+            return
+    except OSError:  # there is none
+        return
+
+    def wait() -> None:
+        while os.read(0, 1 << 12):
+            pass
+        # Sent to the process, and not to this thread, it also ends a wait for an instrument.
+        if os.name == "posix":
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=wait, name="standard input", daemon=True).start()
 
 
 def _print_line(report: dict[str, Any]) -> None:

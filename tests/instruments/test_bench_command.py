@@ -271,10 +271,12 @@ def test_the_command_shows_a_table_or_json_and_fails_when_one_is_not_there(
         command(plain.path, overrides=["device.batch=1"])
 
 
-def test_watching_writes_a_line_at_each_look_until_nobody_reads_them(plain: Plain) -> None:
+@pytest.mark.parametrize("ends", ["stdout", "stdin"])
+def test_watching_writes_a_line_at_each_look_until_whoever_reads_them_is_gone(plain: Plain, ends: str) -> None:
     program = "import typer; from instruments.bench_command import bench; typer.run(bench)"
     with subprocess.Popen(
         [sys.executable, "-c", program, str(plain.path), "--watch", "0.1", "--json"],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -284,7 +286,7 @@ def test_watching_writes_a_line_at_each_look_until_nobody_reads_them(plain: Plai
         assert watching.stderr is not None
         times = [json.loads(watching.stdout.readline())["time"] for _ in range(2)]
         assert times[1] > times[0]
-        watching.stdout.close()
+        getattr(watching, ends).close()
         assert watching.wait(20) == 0
         assert watching.stderr.read() == ""
 
