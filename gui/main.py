@@ -3,14 +3,15 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from PyQt6.QtCore import Qt, QTimer
-from PyQt6.QtWidgets import QApplication
+from PyQt6.QtWidgets import QApplication, QDialog
 
 from gui.crash import CrashReport
 from gui.lab import Lab
-from gui.state import State
+from gui.state import VARIABLE, State
 from gui.theme import Mode, Theme
 from gui.window import MainWindow
 from labpgt.errors import InputError, LabpgtError, StorageFault
@@ -28,12 +29,14 @@ def main(file: Path | None = None, bench: Path | None = None) -> int:
     for path in (file, bench):
         if path is not None and not path.exists():
             raise InputError(f"{path}: no such file; check the path")
+    told: list[Lab] = []
     try:
         state = State()
+        crash = CrashReport(state.crashes, lambda text: told[0].noticed.emit("error", text))
     except OSError as error:
         raise StorageFault(
-            f"the window's own folder {error.filename} cannot be made ({error.strerror}); name another in the "
-            "environment variable LABPGT_WINDOW_STATE"
+            f"the window's own folder cannot be used: {error.filename} cannot be made or written ({error.strerror}); "
+            f"name another in the environment variable {VARIABLE}"
         ) from error
     check_display()
     app = QApplication.instance() or QApplication(sys.argv[:1])
@@ -44,7 +47,7 @@ def main(file: Path | None = None, bench: Path | None = None) -> int:
     app.setApplicationDisplayName("labpgt")
     chosen = str(state.settings.value("colours", Mode.SYSTEM))
     lab = Lab(state, Theme(app, Mode(chosen) if chosen in set(Mode) else Mode.SYSTEM), preload=_PRELOADED)
-    crash = CrashReport(state.crashes, lambda text: lab.noticed.emit("error", text))
+    told.append(lab)
     crash.install()
     window = MainWindow(lab)
     window.show()
@@ -52,13 +55,33 @@ def main(file: Path | None = None, bench: Path | None = None) -> int:
     wake = QTimer()
     wake.timeout.connect(lambda: None)
     wake.start(_SIGNALS_MS)
-    before = {number: signal.signal(number, lambda *_: window.close()) for number in (signal.SIGINT, signal.SIGTERM)}
+    restore_signals = heed_signals(window)
     try:
         return app.exec()
     finally:
+        restore_signals()
+        crash.uninstall()
+
+
+def heed_signals(window: MainWindow) -> Callable[[], None]:
+    """Have Ctrl-C and the end of the desktop's session close the window at once, for nobody answers questions then.
+
+    Runs go on, and the next window finds them again. Returns what gives the signals back.
+    """
+
+    def leave(*_: object) -> None:
+        window.leave()
+        for widget in QApplication.topLevelWidgets():
+            if isinstance(widget, QDialog):
+                widget.reject()
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
-        crash.uninstall()
+
+    return restore
 
 
 def check_display() -> None:
@@ -78,6 +101,12 @@ def begin_in_background(lab: Lab, window: MainWindow, file: Path | None, bench: 
     def begin() -> None:
         if tail := lab.state.begins():
             lab.notice("warning", f"the window did not end properly last time: {tail}")
+        if not lab.state.first:
+            lab.notice(
+                "warning",
+                "another window is open already, and has the queue: runs that wait in this one are not kept when it "
+                "closes",
+            )
         lab.jobs.find_again()
         lab.desk.begin()
         lab.jobs.begin()

@@ -1,14 +1,18 @@
 """Where the window keeps what is its own: how it looked, its log, reports of crashes, and what its jobs say."""
 
 import os
+from functools import cached_property
 from pathlib import Path
 
 import psutil
+from filelock import FileLock, Timeout
 from platformdirs import user_state_path
 from PyQt6.QtCore import QSettings
 
 VARIABLE = "LABPGT_WINDOW_STATE"
 """Environment variable that names another folder."""
+_DIGITS = 16
+"""No number that is kept has so many."""
 
 
 class State:
@@ -20,23 +24,49 @@ class State:
         self.folder = folder or (Path(chosen) if chosen else user_state_path("labpgt") / "window")
         self.jobs.mkdir(parents=True, exist_ok=True)
         self.settings = QSettings(str(self.folder / "window.ini"), QSettings.Format.IniFormat)
+        self._lock = FileLock(self.folder / "window.lock")
+
+    @cached_property
+    def first(self) -> bool:
+        """Whether no other window keeps its things in this folder; from now on until `ends`, this one does."""
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            return False
+        except (OSError, NotImplementedError):  # where nothing can be written or locked, there is nothing to disturb
+            return True
+        return True
 
     def begins(self) -> str:
         """Note that a window is open; return a word about how the last one ended, if nobody closed it."""
-        pid = int(self.settings.value("open", 0))
+        if not self.first:
+            return ""
+        pid = self._number("open")
         size = self.crashes.stat().st_size if self.crashes.exists() else 0
-        grown = size > int(self.settings.value("crashes", 0))
+        grown = size > self._number("crashes")
         self.settings.setValue("open", os.getpid())
         self.settings.setValue("crashes", size)
         self.settings.sync()
-        if not pid or psutil.pid_exists(pid):  # closed, or another window
+        if not pid or psutil.pid_exists(pid):  # closed, or a window that could not lock
             return ""
         return f"its report is in {self.crashes}" if grown else "it was killed, or this computer stopped"
 
     def ends(self) -> None:
         """Note that the window was closed."""
-        if int(self.settings.value("open", 0)) == os.getpid():
+        if self._number("open") == os.getpid():
             self.settings.setValue("open", 0)
+        self.settings.sync()
+        self._lock.release()
+
+    def _number(self, key: str) -> int:
+        """Return a number of the settings; 0 for what is none: anybody can edit the file, and a disk can damage it."""
+        text = str(self.settings.value(key, "0"))
+        return int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS else 0
+
+    @property
+    def queue(self) -> Path | None:
+        """File with the runs that wait; none in a second window, which would write over the first one's."""
+        return self.folder / "queue.json" if self.first else None
 
     @property
     def jobs(self) -> Path:

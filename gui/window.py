@@ -1,9 +1,10 @@
 """The window: pages beside each other, what is always in view above them, and how it is opened and closed."""
 
 import logging
+import sys
 from pathlib import Path
 
-from PyQt6.QtCore import QEvent, QObject, Qt, QTimer
+from PyQt6.QtCore import QByteArray, QEvent, QObject, Qt, QTimer
 from PyQt6.QtGui import QActionGroup, QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent
 from PyQt6.QtWidgets import (
     QApplication,
@@ -272,7 +273,6 @@ class MainWindow(QMainWindow):
         if not self._may_close:
             event.ignore()
             return
-        self._save()
         self._closing.stop()
         logging.getLogger("labpgt").removeHandler(self._handler)
         for page in (self.bench, self.runs, self.live, self.replay):
@@ -280,6 +280,10 @@ class MainWindow(QMainWindow):
         self.lab.close()
         self.log.model.close()
         event.accept()
+        try:
+            self._save()
+        except Exception:  # nothing of it is worth a window that does not close
+            sys.excepthook(*sys.exc_info())
 
     def _agreed_to_close(self) -> bool:
         """Return whether the window may close now; it may close later, when everything has ended."""
@@ -363,7 +367,7 @@ class MainWindow(QMainWindow):
     def _restore(self) -> None:
         settings = self.lab.state.settings
         geometry = settings.value("geometry")
-        if geometry is None or not self.restoreGeometry(geometry):
+        if not isinstance(geometry, QByteArray) or not self.restoreGeometry(geometry):
             self.resize(1280, 720)
         name = str(settings.value("page", _PAGES[0]))
         self.go(name if name in _PAGES else _PAGES[0])
@@ -373,4 +377,3 @@ class MainWindow(QMainWindow):
         settings.setValue("geometry", self.saveGeometry())
         settings.setValue("page", _PAGES[self.pages.currentRow()])
         self.lab.state.ends()
-        settings.sync()

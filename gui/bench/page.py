@@ -228,7 +228,12 @@ class BenchPage(QWidget):
         stamp = f"{datetime.now():%Y%m%d-%H%M%S}"
         self._awaited = self._lab.state.jobs / f"{stamp}-virtual-{kind}.toml"
         words = ["virtual-bench", "--kind", kind, "--config-out", str(self._awaited)]
-        self._simulation = self._lab.jobs.start(f"virtual bench ({kind})", words)
+        try:
+            self._simulation = self._lab.jobs.start(f"virtual bench ({kind})", words)
+        except OSError as error:
+            self._awaited = None
+            self._lab.notice("error", f"The virtual bench cannot be started: {error}")
+            return
         self._simulation.said.connect(self._simulation_said)
         self._simulation.ended.connect(self._show_what_can_be_done)
         self._show_what_can_be_done()
@@ -278,7 +283,12 @@ class BenchPage(QWidget):
         if any(not job.state.over for job in self._measuring.values()):
             self._lab.notice("warning", f"No {what} now: something else is being measured; stop it, or wait for it")
             return None
-        return self._lab.jobs.start(what, words, ready=words[0] != "bench")
+        try:
+            self._lab.sessions.mkdir(parents=True, exist_ok=True)  # what is measured is written there
+            return self._lab.jobs.start(what, words, ready=words[0] != "bench")
+        except OSError as error:
+            self._lab.notice("error", f"The {what} cannot be started: {error}")
+            return None
 
     def _take_up(self, job: Job) -> None:
         """Show how a measurement goes, of this window or found again, and watch over its bench."""
@@ -319,9 +329,7 @@ class BenchPage(QWidget):
         return words
 
     def _place(self, what: str) -> Path:
-        folder = self._lab.sessions
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{datetime.now():%Y%m%d-%H%M%S}-{self.device.currentText()}-{what}.h5"
+        return self._lab.sessions / f"{datetime.now():%Y%m%d-%H%M%S}-{self.device.currentText()}-{what}.h5"
 
     def _simulation_said(self, _level: str, _text: str) -> None:
         if self._awaited is not None and self._awaited.is_file():

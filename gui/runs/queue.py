@@ -43,7 +43,7 @@ class RunQueue(QAbstractListModel):
         self._entries: list[Entry] = []
         self._stood: dict[Entry, Standing] = {}
         """How each stood when that was last looked at: progress alone starts nothing."""
-        self._store = Store(lab.state.folder / "queue.json")
+        self._store = Store(lab.state.queue)
         self.at_once = 1
         self.held = False
         self.why_held = ""

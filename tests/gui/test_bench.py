@@ -203,3 +203,24 @@ def test_a_bench_that_is_none_is_told(
 )
 def test_values_are_worded(value: object, unit: str, words: str) -> None:
     assert worded(value, unit) == words
+
+
+def test_a_measurement_that_has_no_place_to_be_written_is_told_of(
+    page: BenchPage, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noticed: list[str] = []
+    lab.noticed.connect(lambda level, text: noticed.append(f"{level}: {text}"))
+    (tmp_path / "file").touch()
+    lab.choose_sessions(tmp_path / "file" / "sessions")
+    page.characterise()
+    page.calibrate()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(lab.jobs, "start", refuse)
+    page.simulate()
+    found = [text.split(": ")[:2] for text in noticed]
+    assert found == [
+        ["error", f"The {what} cannot be started"] for what in ("characterisation", "calibration", "virtual bench")
+    ]

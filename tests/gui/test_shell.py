@@ -19,8 +19,12 @@ from gui.lab import Lab
 from gui.log import LogPage
 from gui.log import model as log_model
 from gui.log.model import Handler, LogModel
+from gui.main import main
+from gui.runs.entry import Entry
+from gui.runs.store import Store
 from gui.state import State
 from gui.theme import Mode, Theme
+from labpgt.errors import StorageFault
 
 
 def test_the_window_loads_nothing_heavy() -> None:
@@ -239,3 +243,30 @@ def test_a_window_that_was_not_closed_is_told_of(tmp_path: Path) -> None:
     state.ends()
     assert State(tmp_path).begins() == ""
     assert json.loads(str(int(State(tmp_path).settings.value("crashes", 0)))) == len("something")
+
+
+def test_damaged_settings_are_no_reason_not_to_begin(tmp_path: Path) -> None:
+    (tmp_path / "window.ini").write_text("[General]\nopen=abc\ncrashes=1e99\n")
+    state = State(tmp_path)
+    assert state.begins() == ""
+    state.ends()
+
+
+def test_a_second_window_keeps_no_queue(tmp_path: Path) -> None:
+    first, second = State(tmp_path), State(tmp_path)
+    first.begins()
+    assert first.queue == tmp_path / "queue.json"
+    assert (second.begins(), second.queue) == ("", None)
+    Store(second.queue).save([Entry({})], 1)
+    assert Store(second.queue).load() == ([], 1)
+    assert not (tmp_path / "queue.json").exists()
+    second.ends()
+    first.ends()
+    assert State(tmp_path).first
+
+
+def test_a_folder_in_which_nothing_can_be_written_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABPGT_WINDOW_STATE", str(tmp_path))
+    (tmp_path / "crashes.log").mkdir()
+    with pytest.raises(StorageFault, match=r"crashes\.log cannot be made or written .*LABPGT_WINDOW_STATE"):
+        main()

@@ -3,6 +3,7 @@
 import re
 from functools import partial
 from pathlib import Path
+from signal import SIGTERM, raise_signal
 
 import pytest
 from PyQt6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
@@ -27,6 +28,7 @@ from pytestqt.qtbot import QtBot
 
 from gui.jobs import Job, JobState
 from gui.lab import Lab
+from gui.main import heed_signals
 from gui.state import State
 from gui.theme import Mode, Theme
 from gui.window import MainWindow
@@ -180,6 +182,40 @@ def test_a_run_may_be_left_going(
     job.stop()
     qtbot.waitUntil(lambda: job.listen() or job.state.over, timeout=SECONDS)  # type: ignore[func-returns-value]
     assert job.state is JobState.STOPPED
+
+
+def test_a_signal_closes_at_once_and_asks_nobody(
+    window: MainWindow, lab: Lab, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = start(lab, tmp_path, epochs=100_000)
+    under_way(qtbot, job)
+    monkeypatch.setattr(window, "ask_closing", lambda going: pytest.fail("nobody is there to answer"))
+    dialog = QDialog(window)
+    dialog.open()
+    restore = heed_signals(window)
+    try:
+        raise_signal(SIGTERM)
+    finally:
+        restore()
+    assert (window.isVisible(), dialog.isVisible()) == (False, False)
+    job.listen()
+    assert job.state is JobState.RUNNING
+
+
+def test_damaged_settings_and_a_save_that_fails_keep_no_window_from_opening_and_closing(
+    lab: Lab, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("geometry", "page", "runs/splitter", "replay/splitter", "open"):
+        lab.state.settings.setValue(key, "abc")
+    window = MainWindow(lab)
+    window.show()
+    closed: list[bool] = []
+    close = lab.close
+    monkeypatch.setattr(lab, "close", lambda: closed.append(True) or close())
+    monkeypatch.setattr(window, "_save", lambda: int("abc"))
+    with qtbot.captureExceptions() as errors:
+        window.leave()
+    assert ([kind for kind, *_ in errors], closed, window.isVisible()) == ([ValueError], [True], False)
 
 
 def test_the_shortcuts_are_listed_and_found(window: MainWindow, lab: Lab) -> None:
