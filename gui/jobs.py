@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,12 +25,11 @@ from PyQt6.QtCore import QObject, QTimer, pyqtSignal
 from gui import kept
 from gui.asking import ask_in_thread
 from gui.standby import Standby
+from gui.tail import Tail, clear_away
 from labpgt.control import Request
 
 LISTEN_MS = 100
 """Between two looks at what the jobs say."""
-_READ_BYTES = 1 << 16
-"""Most that is read of one job's messages at one look."""
 ENVIRONMENT = {"LABPGT_PROGRESS": "json"}
 
 
@@ -85,7 +85,10 @@ class Job(QObject):
     """A level ("info", "warning", "error") and a text."""
     ended = pyqtSignal()
 
-    def __init__(self, title: str, argv: Sequence[str], files: Path, session: Path | None = None) -> None:
+    def __init__(
+        self, title: str, argv: Sequence[str], files: Path, session: Path | None = None, *, found_again: bool = False
+    ) -> None:
+        """Of what one that is found again has said, only the end is taken in."""
         super().__init__()
         self.title = title
         self.argv = tuple(argv)
@@ -101,8 +104,7 @@ class Job(QObject):
         self.report: dict[str, Any] = {}
         """What its `--json` printed."""
         self.process: psutil.Process | subprocess.Popen[bytes] | None = None
-        self._read = 0
-        self._rest = b""
+        self._tail = Tail(files.with_suffix(".err"), only_end=found_again)
         self._stops = 0
         self._told_code: int | None = None
         """The exit code by its own account, if it told why it fails."""
@@ -158,9 +160,13 @@ class Job(QObject):
     def listen(self) -> None:
         """Take in what it has said since the last time, and whether it has ended."""
         code = self._exit_code()
-        while self._take_in() and code is not None:
-            pass
-        if code is not None and not self.state.over:
+        lines, more = self._tail.take()
+        for line in lines:
+            self._line(line)
+        if lines:
+            self.changed.emit()
+        # The next looks take in what is left.
+        if code is not None and not more and not self.state.over:
             self._end(code)
 
     def _exit_code(self) -> int | None:
@@ -172,22 +178,6 @@ class Job(QObject):
                 if self.process.status() != psutil.STATUS_ZOMBIE:
                     return None
         return -1
-
-    def _take_in(self) -> bool:
-        try:
-            with self.files.with_suffix(".err").open("rb") as file:
-                file.seek(self._read)
-                data = file.read(_READ_BYTES)
-        except OSError:  # not there yet, or its disk is gone: how it ends is known all the same
-            return False
-        if not data:
-            return False
-        self._read += len(data)
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._line(line.decode("utf-8", "replace"))
-        self.changed.emit()
-        return True
 
     def _line(self, line: str) -> None:
         if not line.strip():
@@ -226,9 +216,7 @@ class Job(QObject):
         self.said.emit(level, text)
 
     def _end(self, code: int) -> None:
-        if self._rest:
-            self._line(self._rest.decode("utf-8", "replace"))
-            self._rest = b""
+        self._line(self._tail.last())
         with suppress(OSError, ValueError):
             report = json.loads(self.files.with_suffix(".out").read_text("utf-8"))
             self.report = report if isinstance(report, dict) else {}
@@ -353,9 +341,10 @@ class Jobs(QObject):
             if process is None:
                 kept.forget(place)
                 continue
-            job = Job(found.title, found.argv, place.with_suffix(""), found.session)
+            job = Job(found.title, found.argv, place.with_suffix(""), found.session, found_again=True)
             job.process = process
             self._take_up(job)
+        threading.Thread(target=clear_away, args=(self._folder,), name="clearing away", daemon=True).start()
 
     def close(self) -> None:
         """Let go of the jobs, which go on; the process that stood by leaves."""

@@ -59,7 +59,9 @@ class JsonProcess(QObject):
         """
         process, self._process = self._process, None
         if process is not None:
-            process.disconnect()
+            for heard in (process.readyReadStandardOutput, process.readyReadStandardError, process.finished):
+                heard.disconnect()
+            process.errorOccurred.disconnect()
             _let_leave(process, patience_ms)
 
     def _hear(self) -> None:

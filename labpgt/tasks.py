@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import math
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from labpgt.validation import nearest
 
 _BUNDLED = {"breast-cancer": "load_breast_cancer", "iris": "load_iris", "wine": "load_wine", "digits": "load_digits"}
 _MOST_CLASSES = 100
+_MOST_BYTES = 1 << 28
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -186,7 +188,18 @@ def _read_csv(task: TaskConfig) -> _Samples:
 
 def _read_text(path: Path) -> str:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        mode = path.stat().st_mode
+        # What is neither, a pipe or a device, may never end, and opening it may wait for ever.
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise InputError(f"cannot read task.path = {path}: not a file. Expected CSV, saved as UTF-8.")
+        with path.open("rb") as file:
+            found = file.read(_MOST_BYTES + 1)
+        if len(found) > _MOST_BYTES:
+            raise InputError(
+                f"cannot read task.path = {path}: more than {_MOST_BYTES >> 20} MiB, which is no data set for shots "
+                "through a device. Check the path, or take a part of it."
+            )
+        text = found.decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read task.path = {path}: {error.strerror}. Check the path.") from error
     except UnicodeDecodeError as error:

@@ -16,8 +16,9 @@ from procedures.text import for_programs, json_line, printable
 
 PLAIN_INTERVAL_S = 10.0
 """Between progress lines where the output is not a terminal."""
-JSON_INTERVAL_S = 0.1
-"""Between progress lines for a program."""
+JSON_INTERVAL_S = 1.0
+"""Between progress lines for a program, which may be kept for weeks; of one that says what is done now, see below."""
+_NEWS_INTERVAL_S = 0.1
 _LONGEST_S = 1e9
 
 
@@ -26,7 +27,8 @@ class Display:
 
     Of the live line nothing is left in the end, and nothing of it is printed where there is no terminal. For a program
     (`for_programs`) there are lines `{"progress": {"description", "figures", "completed", "total"}}`, one every
-    `JSON_INTERVAL_S` at most besides what waits before another line, `{"say": text}` and `{"warn": text}`.
+    `JSON_INTERVAL_S` at most besides a new description and what waits before another line, `{"say": text}` and
+    `{"warn": text}`.
     """
 
     def __init__(self, console: Console, bar_width: int = 12) -> None:
@@ -111,6 +113,7 @@ class _JsonLines:
         self._waits = False
         """Whether the progress has changed since it was written."""
         self._written = -JSON_INTERVAL_S
+        self._described = ""
 
     def show(self, **fields: Any) -> None:
         """Change the progress, and write it if that is due."""
@@ -118,13 +121,15 @@ class _JsonLines:
             return
         self._progress |= fields
         self._waits = True
-        if time.monotonic() - self._written >= JSON_INTERVAL_S:
+        news = self._progress["description"] != self._described
+        if time.monotonic() - self._written >= (_NEWS_INTERVAL_S if news else JSON_INTERVAL_S):
             self.flush()
 
     def flush(self) -> None:
         """Write the progress that waits."""
         if self._waits:
             self._waits, self._written = False, time.monotonic()
+            self._described = self._progress["description"]
             self._put(progress=self._progress)
 
     def write(self, **line: str) -> None:

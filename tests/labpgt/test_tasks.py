@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from sklearn import datasets
 from sklearn.linear_model import LogisticRegression
 
+from labpgt import tasks
 from labpgt.config import TaskConfig
 from labpgt.errors import InputError
 from labpgt.tasks import Dataset, load_dataset
@@ -388,3 +390,14 @@ def test_a_target_may_be_named_like_one_of_its_classes(csv_task: Callable[..., T
     rows = flowers()
     rows[0][2] = rows[1][2]
     assert rows[0][2] in load_dataset(csv_task(rows), 0).target_names
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_what_never_ends_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe, long = tmp_path / "pipe", tmp_path / "long.csv"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        assert f"task.path = {path}: not a file" in refusal(TaskConfig(name="csv", path=str(path)))
+    monkeypatch.setattr(tasks, "_MOST_BYTES", 1 << 20)
+    long.write_bytes(bytes((1 << 20) + 1))
+    assert f"task.path = {long}: more than 1 MiB" in refusal(TaskConfig(name="csv", path=str(long)))

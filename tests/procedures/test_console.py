@@ -1,6 +1,7 @@
 """What a run looks like on a terminal and elsewhere."""
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from labpgt.config import load_config
 from labpgt.subscribers import Queued
+from procedures import display
 from procedures.console import ConsoleWatcher
 from procedures.train import run
 
@@ -34,3 +36,19 @@ def test_a_live_display_survives_an_unknown_total() -> None:
         watcher._task = watcher._progress.add_task("calibrating", total=None, figures="")
         watcher._progress.refresh()
     assert "calibrating" in out.getvalue()
+
+
+def test_a_program_reads_progress_once_a_second_and_what_is_begun_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setenv("LABPGT_PROGRESS", "json")
+    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    file = io.StringIO()
+    shown = display.Display(Console(file=file))
+    shown._begin("calibrating")
+    for n in range(1, 101):
+        now[0] = n / 20
+        shown._show(description="training" if n > 50 else "calibrating", completed=n)
+    with shown:
+        pass
+    told = [json.loads(line)["progress"] for line in file.getvalue().splitlines()]
+    assert [figures["completed"] for figures in told] == [None, 20, 40, 51, 71, 91, 100]
