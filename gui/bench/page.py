@@ -379,8 +379,8 @@ class BenchPage(QWidget):
         self._end_measuring.setEnabled(measuring)
 
     def _job_started(self, job: Job) -> None:
-        if job.argv[:1] == ("virtual-bench",) and self._simulation is None:
-            self._simulation = job  # of an earlier window
+        if job.serves and self._simulation is None and self._lab.state.first:
+            self._simulation = job  # of an earlier window; were another one open, it would be that one's to end
         if job.argv[:1] and job.argv[0] in _MEASURING:
             self._take_up(job)
 

@@ -1,5 +1,6 @@
 """The page of live plots."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,14 @@ from labpgt.follow_rows import News
 _COLUMNS = {1: 1, 2: 2, 3: 2, 4: 2, 5: 3, 6: 3, 7: 4, 8: 4}
 """Of the grid, for so many plots."""
 _SIGNS = {"error": "✖ ", "warning": "▲ "}
+_LATELY_S = 60.0
+"""A run whose last shot is no older uses its device."""
 _COARSE = 400
 """Fewer bins than these in view are worth a closer look."""
 
 
 class LivePage(QWidget):
-    """Follows one session, the window's own run or any other, and draws it. It never touches the run."""
+    """Follows one session, the window's own run or any other, and draws it. Watching never touches the run."""
 
     def __init__(self, lab: Lab) -> None:
         super().__init__()
@@ -38,6 +41,7 @@ class LivePage(QWidget):
         self.how = How()
         self.path: Path | None = None
         self.follower: Follower | None = None
+        self._bench_known = False
         self.drawn = 0
         """How often the plots were drawn."""
         self._detail = Detail()
@@ -224,9 +228,21 @@ class LivePage(QWidget):
             self.headline.reset()
             for panel in self.panels:
                 panel.plot.fit()
+            self._bench_known = False
+
+    def _watch_over_bench(self) -> None:
+        """Have RF OFF reach the bench of a run that goes on, whoever has started it; a recorded one uses none."""
+        lately = time.time() - self.run.time < _LATELY_S or bool(self.run.paused)
+        if self._bench_known or self.run.started is None or self.run.stopped is not None or not lately:
+            return
+        self._bench_known = True
+        bench = self.run.configuration.get("device", {}).get("bench")
+        if isinstance(bench, str) and Path(bench).is_file():
+            self.lab.rf.watch_over(Path(bench))
 
     def _drained(self) -> None:
         self.hold.draw(self.run, self.path)
+        self._watch_over_bench()
         if self.isVisible() and not self.controls.held:
             self.draw()
 

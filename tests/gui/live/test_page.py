@@ -353,6 +353,27 @@ def test_nodes_that_are_spectral_bins_are_the_spectrum(page: LivePage, finished:
     assert len(mean.x) == len(last.y)
 
 
+def test_rf_off_reaches_the_bench_of_a_run_that_goes_on_and_of_no_other(
+    page: LivePage, finished: Path, lab: Lab, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = tmp_path / "bench.toml"
+    bench.touch()
+    watched: list[Path] = []
+    monkeypatch.setattr(lab.rf, "watch_over", watched.append)
+    opened(page, finished, qtbot)
+    page.run.configuration = {"device": {"bench": str(bench)}}
+    page._bench_known = False
+    page._drained()
+    assert watched == []
+    page.run.stopped, page.run.time = None, time.time() - 3600
+    page._drained()
+    assert watched == []
+    page.run.time = time.time()
+    page._drained()
+    page._drained()
+    assert watched == [bench]
+
+
 def test_closing_ends_the_thread(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
     page.show_session(tmp_path / "none.h5")
     follower = page.follower
