@@ -52,8 +52,10 @@ def test_there_is_a_frame_around_what_does_not_show_the_focus_itself(lab: Lab, q
     def place(widget: QWidget) -> QRect:
         return QRect(widget.mapTo(window, QPoint()), widget.size())
 
-    window.show()
-    window.activateWindow()
+    with qtbot.waitActive(window):
+        window.show()
+        window.raise_()
+        window.activateWindow()
     table.setFocus()
     qtbot.waitUntil(table.hasFocus)
     qtbot.waitUntil(lambda: framed() == [place(table)])
