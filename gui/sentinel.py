@@ -49,7 +49,10 @@ class Sentinel(QObject):
         """Let the process leave; RF stays as it is."""
         self._looks.stop()
         self._overdue.stop()
-        self._process.close()
+        if self._pending_off:
+            self._process.close(ANSWER_MS)  # turning off is never cut short
+        else:
+            self._process.close()
 
     def _look(self) -> None:
         if not self._overdue.isActive():
