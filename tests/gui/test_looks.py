@@ -46,8 +46,9 @@ def test_there_is_a_frame_around_what_does_not_show_the_focus_itself(lab: Lab, q
     frames = FocusFrames(lab.theme, window)
 
     def framed() -> list[QRect]:
-        found = (child for child in window.findChildren(QWidget, "focus.frame") if child.isVisible())
-        return [child.geometry() for child in found]
+        found = [child.geometry() for child in window.findChildren(QWidget, "focus.frame") if child.isVisible()]
+        # A window of an earlier test that is not quite gone draws its frame, too.
+        return [place for number, place in enumerate(found) if place not in found[:number]]
 
     def place(widget: QWidget) -> QRect:
         return QRect(widget.mapTo(window, QPoint()), widget.size())
