@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import pyqtgraph as pg
 from PyQt6.QtCore import QObject, Qt, pyqtSignal
-from PyQt6.QtGui import QColor, QFont, QFontDatabase, QPalette, QPen
+from PyQt6.QtGui import QColor, QPalette, QPen
 from PyQt6.QtWidgets import QApplication
 
 
@@ -150,8 +150,3 @@ class Theme(QObject):
         self._app.setPalette(palette)
         pg.setConfigOptions(background=c["base"], foreground=c["text"])
         self.changed.emit()
-
-
-def fixed_font() -> QFont:
-    """Return the desktop's fixed-width font, for numbers under each other and for texts of files."""
-    return QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
