@@ -10,11 +10,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from instruments import locks
 from instruments.asking import Asked
 from instruments.bench import Bench, SupplyEntry, same_address
 from instruments.guard_process import LEAD_S, Line, Stranger, Target, is_safe, make_safe
 from instruments.safety import GUARDED, places, safe_target
+from labpgt import locks
 from labpgt.errors import DeviceFault
 
 LONGEST_S = 5.0

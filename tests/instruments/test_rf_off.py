@@ -14,24 +14,18 @@ import numpy as np
 import pytest
 import typer
 
-from instruments import locks
 from instruments import rf_off as module
 from instruments.bench import load_bench
 from instruments.magnonic_ring import MagnonicRing
 from instruments.rf_off import rf_off
 from instruments.safety import places
 from instruments.sentinel import Sentinel
+from labpgt import locks
 from labpgt.errors import DeviceFault, InputError
 from tests.instruments.benches import TriedBench
 from tests.instruments.plain_server import PlainAttenuator, PlainInstrument, wait_for
 
 DRIVES = np.random.default_rng(5).uniform(0, 1, (3, 4))
-
-
-@pytest.fixture(autouse=True)
-def _own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "locks").mkdir()
-    monkeypatch.setattr(locks, "LOCKS", tmp_path / "locks")
 
 
 class Plain:
