@@ -62,6 +62,8 @@ class Sentinel(QObject):
 
     def _hear(self, said: dict[str, Any]) -> None:
         match said:
+            case {"ready": True}:
+                self._look()
             case {"off": bool()}:
                 self._pending_off = False
                 self._overdue.stop()

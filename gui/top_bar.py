@@ -9,7 +9,7 @@ from gui.lab import Lab
 from gui.rf import Rf
 
 _RF_WORDS = {
-    Rf.NO_BENCH: ("○", "RF: no bench", "muted", "No bench is chosen: there is no RF that this window knows of"),
+    Rf.NO_BENCH: ("○", "RF: no bench", "muted", "No bench is connected, and no run on this computer has one"),
     Rf.OFF: ("○", "RF off", "ok", "The instruments say that RF is off"),
     Rf.ON: ("●", "RF ON", "warn", "An instrument says that its RF is on"),
     Rf.TURNING_OFF: ("◐", "RF: turning off", "warn", "RF is being turned off"),
