@@ -11,6 +11,8 @@ LOOK_MS = 1000
 """Between two questions for the RF's state."""
 ANSWER_MS = 5000
 """After which a question counts as unanswered."""
+SILENT = 3
+"""So many questions in a row without any word, and the process hangs: another takes its place."""
 
 
 class Sentinel(QObject):
@@ -25,6 +27,7 @@ class Sentinel(QObject):
         super().__init__()
         self.bench = bench
         self._pending_off = False
+        self._silent = 0
         self._process = JsonProcess("procedures.cli", ["rf-off", str(bench), "--serve"])
         self._process.said.connect(self._hear)
         self._process.gone.connect(self._gone)
@@ -61,6 +64,7 @@ class Sentinel(QObject):
             self._overdue.start()
 
     def _hear(self, said: dict[str, Any]) -> None:
+        self._silent = 0
         match said:
             case {"ready": True}:
                 self._look()
@@ -74,6 +78,10 @@ class Sentinel(QObject):
                 self.looked.emit(said)
 
     def _no_answer(self) -> None:
+        self._silent += 1
+        if self._silent >= SILENT:
+            self._silent = 0
+            self._process.close(patience_ms=0)  # the next look starts another
         self._failed(f"no answer within {ANSWER_MS / 1000:g} s")
 
     def _gone(self, why: str) -> None:

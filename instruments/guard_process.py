@@ -26,6 +26,8 @@ from labpgt.locks import Locks
 
 PERSIST_S = 60.0
 """How long the guard goes on trying to make an instrument safe."""
+STUCK_S = 30.0
+"""On top of that: a driver that is not back by then is stuck in its library; the bench is let go of all the same."""
 FIRST_TRY_S = 0.4
 """Patience with the first attempt, which uses the connection held since the start; it doubles with each attempt."""
 LONGEST_PAUSE_S = 2.0
@@ -279,8 +281,15 @@ class Watch:
         for rank, target in enumerate(targets):
             threading.Thread(target=self._secure_one, args=(target, rank, rf_off, outcome), daemon=True).start()
         told = []
+        deadline = time.monotonic() + PERSIST_S + STUCK_S
         for _ in targets:
-            safe, text = outcome.get()
+            try:
+                safe, text = outcome.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                safe, text = (
+                    False,
+                    f"an instrument gave no word in {PERSIST_S + STUCK_S:g} s; make it safe by hand",
+                )
             told.append((safe, text))
             if unasked or not safe:
                 self._say(text if safe else f"NOT SAFE: {text}")

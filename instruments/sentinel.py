@@ -22,6 +22,8 @@ LONGEST_S = 5.0
 """How long it is tried at most to make an instrument safe, where its file does not say less."""
 ANSWER_S = 1.0
 """Longest wait for an answer to the question whether an instrument is on."""
+STUCK_S = 10.0
+"""On top of all that an instrument is tried for: a driver that is not back by then is stuck in its library."""
 _SPARE_S = 0.2
 """Time on top of it to say in words what went wrong."""
 
@@ -97,17 +99,27 @@ class Sentinel:
         """
         begun = time.monotonic()
         found = Off(problems=list(self._problems), in_use=locks.holder(self._places))
-        rf_off, outcomes = threading.Event(), queue.SimpleQueue[tuple[str, bool, str, float]]()
+        rf_off, outcomes = threading.Event(), queue.SimpleQueue[tuple[Target, bool, str, float]]()
         sources = [target for target in self._targets.values() if target["role"] == "source"]
         outstanding, off_at = len(sources), list[float]()
         if not sources:
             rf_off.set()
         for target in self._targets.values():
             threading.Thread(target=_secure, args=(target, rf_off, outcomes), daemon=True).start()
-        for _ in self._targets:
-            role, safe, text, at = outcomes.get()
+        waiting = list(self._targets.values())
+        deadline = begun + 2 * max((target["timeout_s"] for target in waiting), default=0.0) + STUCK_S
+        while waiting:
+            try:
+                target, safe, text, at = outcomes.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                found.problems += [
+                    f"{_where(target)}: no word within {deadline - begun:g} s; make it safe by hand"
+                    for target in waiting
+                ]
+                break
+            waiting.remove(target)
             (found.done if safe else found.problems).append(text)
-            if role == "source":
+            if target["role"] == "source":
                 off_at += [at] if safe else []
                 outstanding -= 1
                 if not outstanding:
@@ -195,7 +207,7 @@ class _State:
 
 
 def _secure(
-    target: Target, rf_off: threading.Event, outcomes: "queue.SimpleQueue[tuple[str, bool, str, float]]"
+    target: Target, rf_off: threading.Event, outcomes: "queue.SimpleQueue[tuple[Target, bool, str, float]]"
 ) -> None:
     """Make one instrument safe, the source before the others, and say what was reached."""
     is_source = target["role"] == "source"
@@ -209,7 +221,7 @@ def _secure(
             f"({_why(error)}); make it safe by hand"
         )
         safe = False
-    outcomes.put((target["role"], safe, text, time.monotonic()))
+    outcomes.put((target, safe, text, time.monotonic()))
 
 
 def _reached(target: Target, rf_off: threading.Event, first: bool) -> str:
