@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import psutil
+
 from instruments.bench import Bench, load_bench
 from instruments.sentinel import Off, Sentinel
 from labpgt.errors import LabpgtError
@@ -41,7 +43,8 @@ def sentinel_of(path: Path) -> Sentinel:
     except LabpgtError as error:
         if not read:
             raise
-        notes.append(f"{str(error).splitlines()[0]}; what the run that has the bench has read there is used")
+        why = str(error).splitlines()[0].partition("; ")[0]
+        notes.append(f"{why}; what the run that has the bench has read there is used")
         return Sentinel(*read, notes=notes)
     earlier = [bench for bench in read if bench != now]
     if earlier:
@@ -108,11 +111,7 @@ class Everywhere:
             # An instrument that is dead must not keep RF on at another bench, nor a run from hearing of it.
             _at_once([*begun, *(found.keep_off for found in known), partial(self._ask_to_stop, uses)])
             if time.monotonic() > deadline:
-                self.problems += [
-                    f"process {use.run} still has {use.file or 'a bench'} after {stop_s:g} s and may turn RF on again: "
-                    "end it where it was started"
-                    for use in uses
-                ]
+                self.problems += [_still_there(use, stop_s) for use in uses]
                 break
             time.sleep(AGAIN_S)
         _at_once([found.turn_off for found in self.found])
@@ -144,6 +143,17 @@ class Everywhere:
                     f"process {use.run}, which has {use.file or 'a bench'}, cannot be stopped from here ({error}): it "
                     "may turn RF on again; end it where it was started"
                 )
+
+
+def _still_there(use: Use, after_s: float) -> str:
+    what = use.file or "a bench"
+    if not psutil.pid_exists(use.run):
+        return (
+            f"the guard (process {use.guard}) of a run that is gone still tries to make {what} safe after {after_s:g} s"
+        )
+    return (
+        f"process {use.run} still has {what} after {after_s:g} s and may turn RF on again: end it where it was started"
+    )
 
 
 def _at_once(doing: Sequence[Callable[[], None]]) -> None:

@@ -115,7 +115,7 @@ def holder(places: Mapping[str, str]) -> str | None:
 
 
 def in_use() -> list[Use]:
-    """Return every bench that a process of this computer has now, whoever's it is; some microseconds a lock.
+    """Return every bench that a process of this computer has now, whoever's it is; some ten microseconds a lock.
 
     Raises `OSError` when there is something else where the folder of the locks belongs.
     """

@@ -1,5 +1,6 @@
 """How the suite is shared among processes."""
 
+import contextlib
 import itertools
 import os
 import sys
@@ -41,7 +42,7 @@ def _locks_of_this_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(autouse=True)
-def _own_locks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_locks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test, with all that it starts, sees the locks of nobody else.
 
     Ports come back, and with them the names of the locks of a guard that another test left behind.
@@ -49,3 +50,6 @@ def _own_locks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     folder = tmp_path_factory.getbasetemp() / f"locks-{next(_numbers)}"
     folder.mkdir()
     monkeypatch.setenv(locks.VARIABLE, str(folder))
+    yield
+    with contextlib.suppress(OSError):
+        folder.rmdir()

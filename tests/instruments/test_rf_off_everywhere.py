@@ -19,6 +19,7 @@ from instruments.rf_off import rf_off
 from instruments.safety import about, places
 from labpgt import locks
 from labpgt.errors import DeviceFault, InputError, LabpgtError
+from labpgt.locks import Locks
 from tests import forked
 from tests.gui.test_jobs import write_config
 from tests.instruments.benches import TriedBench
@@ -149,6 +150,21 @@ def test_a_run_that_does_not_stop_is_told_and_its_rf_goes_off_again(left: Table)
     turning.join()
     (problem,) = everywhere.problems
     assert problem.startswith(f"process {run.pid} still has {left.path} after 3 s and may turn RF on again")
+    assert left.safe
+
+
+def test_a_run_that_is_gone_is_not_blamed_for_its_guard(left: Table) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    guard = Locks(places(left.bench), about(left.bench))
+    guard.take(0.0, gone.pid)
+    everywhere = Everywhere()
+    everywhere.turn_off(stop_s=0.2)
+    guard.free()
+    (problem,) = everywhere.problems
+    assert problem.startswith(
+        f"the guard (process {os.getpid()}) of a run that is gone still tries to make {left.path}"
+    )
     assert left.safe
 
 
