@@ -170,9 +170,13 @@ def test_a_run_is_found_again_though_the_clock_was_set(lab: Lab, qtbot: QtBot, t
 
 def test_what_is_kept_of_a_process_of_labpgt_is_not_forgotten_in_doubt(tmp_path: Path) -> None:
     told = {"title": "x", "argv": ["train", "x.toml"], "session": None, "created": 1.0}
-    program = [sys.executable, "-c", "import sys; sys.stdin.read()", "labpgt"]
+    # It says that it is there: right after the start the system may not know its words yet.
+    program = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()", "labpgt"]
     for words, same, in_doubt in (([], False, True), (["train", "x.toml"], True, True)):
-        with subprocess.Popen([*program, *words], stdin=subprocess.PIPE) as process:
+        pipe = subprocess.PIPE
+        with subprocess.Popen([*program, *words], stdin=pipe, stdout=pipe) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
             (tmp_path / "x.job").write_text(json.dumps(told | {"pid": process.pid}))
             found = kept.read(tmp_path / "x.job")
             assert (found.process is not None, found.in_doubt) == (same, in_doubt)
