@@ -1,7 +1,8 @@
 """The page of recorded runs: what is opened, compared, and what is said of files that are not as they should be."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from gui.lab import Lab
 from gui.replay import ReplayPage
+from gui.replay.curves import Run
 from labpgt.session import Session
 
 Until = Callable[[Callable[[], object]], None]
@@ -207,3 +209,29 @@ def test_one_open_run_shows_everything_it_was_set_to(
     until(lambda: len(page.settings._runs) == 1)
     keys = {(line.section, line.key) for line in page.settings.lines()}
     assert {("training", "dropout"), ("task", "name"), ("settings of the device", "noise")} <= keys
+
+
+def test_runs_that_go_on_are_looked_at_while_they_are_seen_and_long_ones_less_often(
+    page: ReplayPage, sessions: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, problems = page._runs.read([sessions / "pgt.h5"])
+    looks = []
+
+    def read(paths: Sequence[Path]) -> tuple[list[Run], dict[Path, str]]:
+        looks.append(paths)
+        return [replace(runs[0], status="running")], problems
+
+    monkeypatch.setattr(page._runs, "read", read)
+    page._compare()
+    until(page._timer.isActive)
+    assert page._timer.interval() == 2000
+    page._runs.took_s = 1.0
+    page._compare()
+    until(lambda: page._timer.interval() == 20_000)
+    page.hide()
+    assert not page._timer.isActive()
+    page._compare()
+    until(lambda: len(looks) == 3)
+    assert not page._timer.isActive()
+    page.show()
+    until(lambda: len(looks) == 4 and page._timer.isActive())
