@@ -80,9 +80,11 @@ class Model(QAbstractTableModel):
             self._entries = entries
             self.changePersistentIndexList(old, new)
             self.layoutChanged.emit()
-        elif entries != self._entries:
+        else:
+            others = [row for row, (old, new) in enumerate(zip(self._entries, entries, strict=True)) if old != new]
             self._entries = entries
-            self._changed()
+            for row in others:  # not all: each that has changed is filtered and sorted anew
+                self.dataChanged.emit(self.index(row, 0), self.index(row, len(_COLUMNS) - 1))
         gone = [path for path in self._ticked if path not in {e.path for e in entries}]
         if gone:
             self._ticked = {path: None for path in self._ticked if path not in gone}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PyQt6.QtCore import QByteArray, Qt, QTimer
-from PyQt6.QtGui import QCloseEvent
+from PyQt6.QtGui import QCloseEvent, QHideEvent, QShowEvent
 from PyQt6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from gui.lab import Lab
@@ -21,6 +21,8 @@ from labpgt.events import Status
 
 _COMPARE_MS = 2000
 """Between two looks at compared runs that go on."""
+_SHARE = 0.05
+"""Of a processor that these looks may take: a long run is looked at less often."""
 
 
 class ReplayPage(QWidget):
@@ -35,6 +37,8 @@ class ReplayPage(QWidget):
         self._wrong: dict[str, str] = {}
         """What is wrong, by what it concerns."""
         self._runs = Runs()
+        self._goes_on = False
+        """Whether one of the compared runs goes on."""
         self._worker = Worker("compare")
 
         self.browser = Browser(lab)
@@ -81,7 +85,7 @@ class ReplayPage(QWidget):
             self.tabs.setTabToolTip(number - 1, show.toolTip())
         self._lay_out()
         self._timer = QTimer(self)
-        self._timer.setInterval(_COMPARE_MS)
+        self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._compare)
         lab.theme.changed.connect(self._paint)
         self._tell()
@@ -182,19 +186,33 @@ class ReplayPage(QWidget):
     def _compare(self) -> None:
         """Have the ticked runs read, or the open one if none is ticked."""
         paths = self._ticked or ([] if self._session is None else [self._session.path])
-        self._worker.ask(
-            "compare", lambda: self._runs.read(paths), self._compared, lambda why: self._complain("compare", why)
-        )
+        self._worker.ask("compare", lambda: self._runs.read(paths), self._compared, self._not_compared)
 
     def _compared(self, found: tuple[list[Run], dict[Path, str]]) -> None:
         runs, problems = found
         self._complain("compare", "\n".join(f"{path.name} cannot be compared: {why}" for path, why in problems.items()))
         self.overlay.show_runs(runs)
         self.settings.show_runs(runs)
-        if any(run.status == "running" for run in runs):
-            self._timer.start()
-        else:
-            self._timer.stop()
+        self._goes_on = any(run.status == "running" for run in runs)
+        self._look_again()
+
+    def _not_compared(self, why: str) -> None:
+        self._complain("compare", why)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self._timer.stop()
+        if self._goes_on and self.isVisible():
+            self._timer.start(max(_COMPARE_MS, int(1000 * self._runs.took_s / _SHARE)))
+
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: D102, N802
+        super().showEvent(event)
+        if self._goes_on:
+            self._compare()
+
+    def hideEvent(self, event: QHideEvent | None) -> None:  # noqa: D102, N802
+        self._timer.stop()  # nobody sees the curves
+        super().hideEvent(event)
 
     def _complain(self, about: str, why: str) -> None:
         if self._wrong.get(about, "") == why:

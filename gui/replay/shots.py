@@ -123,12 +123,12 @@ class ShotsTab(QWidget):
         top.addWidget(self.slider, 1)
         for action in self._steps[3:]:
             top.addWidget(button(action))
-        bottom.addWidget(QLabel("Shot"))
-        bottom.addWidget(self.spin)
-        bottom.addWidget(self.choice)
+        bottom.add(QLabel("Shot"))
+        bottom.add(self.spin)
+        bottom.add(self.choice)
         for action in (self._other, self._play, self._newest):
-            bottom.addWidget(button(action))
-        bottom.addWidget(self.of)
+            bottom.add(button(action))
+        bottom.add(self.of)
         pictures = QSplitter(Qt.Orientation.Vertical)
         pictures.addWidget(self.picture)
         pictures.addWidget(self.half)
@@ -153,7 +153,7 @@ class ShotsTab(QWidget):
         both.setSizes([90 * letter, 47 * letter])
         column = QVBoxLayout(self)
         column.addLayout(top)
-        column.addLayout(bottom)
+        column.addWidget(bottom)
         column.addWidget(both, 1)
 
     @property

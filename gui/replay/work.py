@@ -86,16 +86,16 @@ class WorkBar(QWidget):
         button = self._lab.actions.button
         top, bottom = Flow(), QHBoxLayout()
         for action in (self.verify, self.resume, self.live, self.export, self.export_to):
-            top.addWidget(button(action))
-        top.addWidget(self.format)
-        top.addWidget(self.replace)
+            top.add(button(action))
+        top.add(self.format)
+        top.add(self.replace)
         bottom.addWidget(self.progress, 1)
         bottom.addWidget(self.outcome, 3)
         self._stop_button = button(self.stop)
         bottom.addWidget(self._stop_button, 0, Qt.AlignmentFlag.AlignTop)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addLayout(top)
+        column.addWidget(top)
         column.addLayout(bottom)
 
     @property

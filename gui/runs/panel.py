@@ -136,7 +136,7 @@ class QueuePanel(QWidget):
         column.setContentsMargins(self.fontMetrics().averageCharWidth() // 2, 0, 0, 0)
         top = Flow()
         for action in (self._hold, self._pause, self._stop, self._live_action):
-            top.addWidget(self._lab.actions.button(action, self))
+            top.add(self._lab.actions.button(action, self))
         label = QLabel("At a &time", self)
         label.setBuddy(self.at_once)
         together = QWidget(self)
@@ -144,13 +144,13 @@ class QueuePanel(QWidget):
         at_once.setContentsMargins(0, 0, 0, 0)
         at_once.addWidget(label)
         at_once.addWidget(self.at_once)
-        top.addWidget(together)
+        top.add(together)
         below = Flow()
         for action in (self._up, self._down, self._resume, self._retry, self._edit, self._remove, self._clear):
-            below.addWidget(self._lab.actions.button(action, self))
+            below.add(self._lab.actions.button(action, self))
         for line in (top, below):
-            line.setSpacing(self.fontMetrics().averageCharWidth() // 2)
-            column.addLayout(line)
+            line.set_spacing(self.fontMetrics().averageCharWidth() // 2)
+            column.addWidget(line)
         column.addWidget(self.held)
         column.addWidget(self.empty)
         column.addWidget(self.view, 1)

@@ -25,7 +25,7 @@ from labpgt.events import Status
 from labpgt.session import Session
 from tests import forked
 from tests.gui.test_bench import connect
-from tests.gui.test_jobs import write_config
+from tests.gui.test_jobs import ENDLESS, write_config
 from tests.gui.test_window import drop
 from tests.instruments.benches import TriedBench
 from tests.runs import SMALL
@@ -335,7 +335,7 @@ def test_a_window_that_is_killed_leaves_its_run_to_the_next_one(
 
 def headless(tmp_path: Path, session: Path) -> "subprocess.Popen[bytes]":
     """A run that no window has started, and that does not end by itself."""
-    config = write_config(tmp_path / "headless.toml", epochs=100_000)
+    config = write_config(tmp_path / "headless.toml", epochs=ENDLESS)
     words = ["train", str(config), "--out", str(session)]
     return forked.start_command(words, tmp_path, tmp_path / "headless.out", tmp_path / "headless.err", {})
 

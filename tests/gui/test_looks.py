@@ -17,8 +17,8 @@ def test_a_row_goes_on_in_further_lines(qtbot: QtBot) -> None:
     flow = Flow()
     buttons = [QPushButton(f"Button {number}") for number in range(6)]
     for button in buttons:
-        flow.addWidget(button)
-    column.addLayout(flow)
+        flow.add(button)
+    column.addWidget(flow)
     column.addStretch(1)
     wide = flow.sizeHint().width() + 60
     whole.resize(wide, 200)
@@ -28,8 +28,18 @@ def test_a_row_goes_on_in_further_lines(qtbot: QtBot) -> None:
     whole.resize(wide // 2, 200)
     QTest.qWait(0)
     assert len({button.y() for button in buttons}) > 1
-    area = whole.rect()
-    assert all(area.contains(button.geometry()) for button in buttons)
+    assert whole.rect().contains(flow.geometry())
+    assert all(flow.rect().contains(button.geometry()) for button in buttons)
+    # What is hidden leaves no gap, and what is shown again has its place.
+    lines = len({button.y() for button in buttons})
+    for button in buttons[2:]:
+        button.hide()
+    QTest.qWait(0)
+    assert flow.height() == buttons[0].height()
+    for button in buttons[2:]:
+        button.show()
+    QTest.qWait(0)
+    assert len({button.y() for button in buttons}) == lines
     assert not any(a.geometry().intersects(b.geometry()) for a in buttons for b in buttons if a is not b)
 
 

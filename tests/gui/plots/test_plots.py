@@ -291,3 +291,15 @@ def test_a_legend_may_have_all_its_lines(plot: Plot, qtbot: QtBot) -> None:
     tall = legend.height()
     plot.resize(1500, 300)
     qtbot.waitUntil(lambda: legend.height() < tall)
+
+
+def test_the_name_that_is_offered_for_a_picture_is_one_of_a_file(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
+    lab.state.settings.setValue("exports", str(tmp_path))
+    plot = Plot(lab, "Drive perturbation, (u+ − u−)/2 |a|", "x", "y")
+    qtbot.addWidget(plot)
+    plot.commands.current = plot
+    lab.actions["plot.image"].trigger()
+    dialog = plot.findChild(QFileDialog, "plot.save")
+    assert dialog is not None
+    assert Path(dialog.selectedFiles()[0]) == tmp_path / "drive-perturbation-u-u-2-a.svg"
+    dialog.reject()

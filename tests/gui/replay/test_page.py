@@ -1,7 +1,8 @@
 """The page of recorded runs: what is opened, compared, and what is said of files that are not as they should be."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from gui.lab import Lab
 from gui.replay import ReplayPage
+from gui.replay.curves import Run
 from labpgt.session import Session
 
 Until = Callable[[Callable[[], object]], None]
@@ -40,6 +42,15 @@ def test_the_table_tells_of_every_file_and_is_filtered_by_words(page: ReplayPage
     assert proxy is not None
     assert [proxy.index(row, 0).data() for row in range(proxy.rowCount())] == ["node.h5"]
     assert page.browser.count.text() == "1 of 4 sessions"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
+def test_a_pipe_with_the_name_of_a_session_stops_nothing(page: ReplayPage, sessions: Path, until: Until) -> None:
+    listed(page, until)
+    os.mkfifo(sessions / "pipe.h5")
+    (sessions / "later.h5").write_text("not a session")
+    until(lambda: page.browser.model.rowCount() == 5)
+    assert "pipe.h5" not in {page.browser.model.entry(row).name for row in range(5)}
 
 
 def test_a_new_session_appears_and_a_deleted_one_goes(page: ReplayPage, sessions: Path, until: Until) -> None:
@@ -207,3 +218,32 @@ def test_one_open_run_shows_everything_it_was_set_to(
     until(lambda: len(page.settings._runs) == 1)
     keys = {(line.section, line.key) for line in page.settings.lines()}
     assert {("training", "dropout"), ("task", "name"), ("settings of the device", "noise")} <= keys
+
+
+def test_runs_that_go_on_are_looked_at_while_they_are_seen_and_long_ones_less_often(
+    page: ReplayPage, sessions: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, problems = page._runs.read([sessions / "pgt.h5"])
+    page._runs.took_s = 0.0
+
+    def read(paths: Sequence[Path]) -> tuple[list[Run], dict[Path, str]]:
+        return [replace(runs[0], status="running")], problems
+
+    shown: list[object] = []
+    monkeypatch.setattr(page._runs, "read", read)
+    monkeypatch.setattr(page.overlay, "show_runs", shown.append)
+    page._compare()
+    until(page._timer.isActive)
+    assert page._timer.interval() == 2000
+    page._runs.took_s = 1.0
+    page._compare()
+    until(lambda: page._timer.interval() == 20_000)
+    page.hide()
+    assert not page._timer.isActive()
+    before = len(shown)
+    page._compare()
+    until(lambda: len(shown) > before)
+    assert not page._timer.isActive()
+    page.show()
+    until(page._timer.isActive)
+    assert len(shown) > before + 1
