@@ -146,14 +146,10 @@ class Everywhere:
 
 
 def _still_there(use: Use, after_s: float) -> str:
-    what = use.file or "a bench"
+    has = f"still has {use.file or 'a bench'} after {after_s:g} s"
     if not psutil.pid_exists(use.run):
-        return (
-            f"the guard (process {use.guard}) of a run that is gone still tries to make {what} safe after {after_s:g} s"
-        )
-    return (
-        f"process {use.run} still has {what} after {after_s:g} s and may turn RF on again: end it where it was started"
-    )
+        return f"the guard (process {use.guard}) of a run that is gone {has}: it tries to make it safe"
+    return f"process {use.run} {has} and may turn RF on again: end it where it was started"
 
 
 def _at_once(doing: Sequence[Callable[[], None]]) -> None:

@@ -162,9 +162,7 @@ def test_a_run_that_is_gone_is_not_blamed_for_its_guard(left: Table) -> None:
     everywhere.turn_off(stop_s=0.2)
     guard.free()
     (problem,) = everywhere.problems
-    assert problem.startswith(
-        f"the guard (process {os.getpid()}) of a run that is gone still tries to make {left.path}"
-    )
+    assert problem.startswith(f"the guard (process {os.getpid()}) of a run that is gone still has {left.path}")
     assert left.safe
 
 
