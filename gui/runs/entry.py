@@ -60,6 +60,9 @@ ANEW = "Retry it to begin anew."
 _IN_USE = "another run is using it"
 """What a bench says that is not free."""
 _WAIT = "Wait until the other run has ended, or stop it where it goes on."
+_NOT_ALLOWED = "say so with --allow"
+"""What a session says whose code nobody has allowed."""
+_ASKED = "Resume it: you are asked whether that code may be run."
 _DEFAULTS = Config()
 _BY_SIGNAL = "Ctrl-C"
 """Reason that a run gives when the window has asked it to stop."""
@@ -81,6 +84,8 @@ class Entry(QObject):
         """Its session file, once it has one."""
         self.resume = False
         """Whether it is to go on in its session."""
+        self.allowed: list[str] = []
+        """Code of a person's own that its session names, and that may be run this time. Not kept for another window."""
         self.job: Job | None = None
         self.standing = Standing.WAITING
         self.why = ""
@@ -231,5 +236,7 @@ def advice(job: Job, *, resumable: bool) -> str:
     danger = BY_HAND if "by hand" in job.message else ""
     anew = ANEW if job.state is JobState.STOPPED else RETRY
     then = "" if job.exit_code == 2 else RESUME if resumable else anew
+    if _NOT_ALLOWED in job.message:
+        return _ASKED
     first = _WAIT if _IN_USE in job.message else ADVICE.get(job.exit_code or 0, "")
     return " ".join(text for text in (danger, first, then) if text)

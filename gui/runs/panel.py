@@ -15,7 +15,10 @@ from PyQt6.QtWidgets import (
 )
 
 from gui.flow import Flow
+from gui.form.form import Values
+from gui.form.reading import InThread, configuration_in
 from gui.lab import Lab
+from gui.own_code import ask, named_in
 from gui.runs.delegate import EntryDelegate
 from gui.runs.entry import Entry, Standing
 from gui.runs.queue import RunQueue
@@ -231,12 +234,26 @@ class QueuePanel(QWidget):
             self._lab.live_wanted.emit(self.selected.session)
 
     def _go_on(self) -> None:
-        if self.selected is not None:
-            self.queue.again(self.selected, resume=True)
+        entry = self.selected
+        if entry is None or entry.session is None:
+            return
+        session = entry.session
+
+        def read(found: Values) -> None:
+            # What the session says counts, for that is what the run will read.
+            ask(
+                *(self, f"resume {session.name}", named_in(found)),
+                lambda allowed: self.queue.again(entry, resume=True, allowed=allowed),
+            )
+
+        # A session that cannot be read now is for the command to refuse, in its own words.
+        InThread(lambda: configuration_in(session), read, lambda why: read({}))
 
     def _begin_anew(self) -> None:
-        if self.selected is not None:
-            self.queue.again(self.selected, resume=False)
+        entry = self.selected
+        if entry is not None:
+            named = named_in(entry.config)
+            ask(self, f"run {entry.title} anew", named, lambda _names: self.queue.again(entry, resume=False))
 
     def _to_form(self) -> None:
         if self.selected is not None:

@@ -13,6 +13,7 @@ from gui.form.form import Values
 from gui.form.reading import InThread, configuration_in
 from gui.jobs import Job
 from gui.lab import Lab
+from gui.own_code import allowing
 from gui.runs.entry import ADVICE, RESUME, RETRY, SHAPES, Entry, Standing
 from gui.runs.store import Store
 from labpgt.events import Status
@@ -160,11 +161,14 @@ class RunQueue(QAbstractListModel):
         self.endMoveRows()
         self._soon.start()
 
-    def again(self, entry: Entry, *, resume: bool) -> None:
-        """Have a run that is over wait once more: to go on in its session, or to begin anew in another."""
+    def again(self, entry: Entry, *, resume: bool, allowed: Sequence[str] = ()) -> None:
+        """Have a run that is over wait once more: to go on in its session, or to begin anew in another.
+
+        `allowed` are the names of a person's own code that the session may import this time.
+        """
         if not entry.standing.over:
             return
-        entry.resume = resume
+        entry.resume, entry.allowed = resume, list(allowed)
         if not resume:
             entry.session = None
         entry.results = {}
@@ -256,7 +260,7 @@ class RunQueue(QAbstractListModel):
     def _command(self, entry: Entry) -> tuple[list[str], Path]:
         """Return what starts a run, and its session. Raises `OSError` when its configuration cannot be written."""
         if entry.resume and entry.session is not None:
-            return ["resume", str(entry.session), "--json"], entry.session
+            return ["resume", str(entry.session), "--json", *allowing(entry.allowed)], entry.session
         self._lab.sessions.mkdir(parents=True, exist_ok=True)
         session = self._place(entry)
         config = self._lab.state.jobs / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{session.stem}.toml"

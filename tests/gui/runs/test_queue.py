@@ -104,6 +104,7 @@ def test_a_measurement_has_the_device_for_itself(
     [
         (1, "Traceback\nValueError: x", "failed: Traceback\nValueError: x", "See in the log", False),
         (2, "labpgt: training.batch = 0: must be at least 1", "bad input: training.batch = 0", "Press To form", False),
+        (2, "x.h5: is yours, say so with --allow a:B", "bad input: x.h5: is yours", "Resume it: you are asked", False),
         (3, "source: nothing listens there", "device fault: source: nothing listens", "Look at the bench", True),
         (3, "make sure by hand that its RF is off", "device fault: ", "Make sure by hand that RF is off. Look", True),
         (5, "disk full", "storage fault: disk full", "Look at the disk: is there room", True),
