@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 from PyQt6.QtCore import QTimer
-from PyQt6.QtWidgets import QFileDialog, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PyQt6.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from gui.following import Follower
 from gui.lab import Lab
 from gui.live.controls import Controls
 from gui.live.detail import Detail
+from gui.live.grid import PlotGrid
 from gui.live.headline import Headline
 from gui.live.hold import HoldButtons
 from gui.live.panels import PANELS, How, Panel
@@ -21,8 +22,6 @@ from gui.series import Series
 from labpgt.events import Status
 from labpgt.follow_rows import News
 
-_COLUMNS = {1: 1, 2: 2, 3: 2, 4: 2, 5: 3, 6: 3, 7: 4, 8: 4}
-"""Of the grid, for so many plots."""
 _SIGNS = {"error": "✖ ", "warning": "▲ "}
 _LATELY_S = 60.0
 """A run whose last shot is no older uses its device."""
@@ -66,8 +65,7 @@ class LivePage(QWidget):
         self.banner.setObjectName("live.banner")
         self.banner.setWordWrap(True)
         self.banner.hide()
-        self.grid = QGridLayout()
-        self.grid.setSpacing(self.fontMetrics().height() // 3)
+        self.grid = PlotGrid()
         self.controls = Controls(lab, self)
         self.hold = HoldButtons(lab, self)
         self.hold.refused.connect(lambda why: self.tell("error", why))
@@ -81,9 +79,9 @@ class LivePage(QWidget):
         layout.addLayout(top)
         for widget in (self.banner, self.controls):
             layout.addWidget(widget)
-        layout.addLayout(self.grid, 1)
+        layout.addWidget(self.grid, 1)
         for panel in self.panels:
-            panel.plot.setParent(self)
+            panel.plot.setParent(self.grid.widget())
             panel.plot.hide()
             panel.plot.zoomed.connect(lambda panel=panel: self._zoomed(panel))
         self.controls.restore()
@@ -147,16 +145,10 @@ class LivePage(QWidget):
         """Show these plots in a grid, or one of them alone."""
         self.alone = alone
         visible = chosen if alone is None else [alone]
-        while self.grid.count():
-            self.grid.takeAt(0)
-        columns = _COLUMNS.get(len(visible), 1)
-        for i in range(max(self.grid.rowCount(), self.grid.columnCount(), 4)):
-            self.grid.setRowStretch(i, 1 if i < -(-len(visible) // columns) else 0)
-            self.grid.setColumnStretch(i, 1 if i < columns else 0)
         for panel in self.panels:
             panel.plot.setVisible(panel in visible)
-        for i, panel in enumerate(visible):
-            self.grid.addWidget(panel.plot, i // columns, i % columns)
+        self.grid.arrange([panel.plot for panel in visible])
+        for panel in visible:
             panel.plot.refit()
         self.draw()
 
