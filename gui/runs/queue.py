@@ -16,6 +16,7 @@ from gui.lab import Lab
 from gui.own_code import allowing
 from gui.runs.entry import ADVICE, RESUME, RETRY, SHAPES, Entry, Standing
 from gui.runs.store import Store
+from gui.tail import RUN
 from labpgt.events import Status
 from labpgt.session import Session
 
@@ -263,7 +264,7 @@ class RunQueue(QAbstractListModel):
             return ["resume", str(entry.session), "--json", *allowing(entry.allowed)], entry.session
         self._lab.sessions.mkdir(parents=True, exist_ok=True)
         session = self._place(entry)
-        config = self._lab.state.jobs / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{session.stem}.toml"
+        config = self._lab.state.jobs / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{session.stem}{RUN}"
         config.write_text(tomlkit.dumps(entry.config), "utf-8")
         return ["train", str(config), "--out", str(session), "--json"], session
 
@@ -341,6 +342,13 @@ class RunQueue(QAbstractListModel):
 
     def _restore(self) -> None:
         entries, self.at_once = self._store.load()
+        for place in self._lab.state.left_queues():
+            known = {entry.session for entry in entries} - {None}
+            entries += [entry for entry in Store(place).load()[0] if entry.session not in known]
+            try:
+                self._store.save(entries, self.at_once)
+            except OSError:  # it stays where it is
+                break
         self._insert(0, entries)
         if any(entry.standing is Standing.WAITING for entry in entries):
             self.hold("these runs were waiting when the window was closed")

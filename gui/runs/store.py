@@ -12,15 +12,12 @@ from gui.runs.entry import Entry, Standing
 class Store:
     """A small file with every run that is not done."""
 
-    def __init__(self, file: Path | None) -> None:
-        """Without a file nothing is kept."""
+    def __init__(self, file: Path) -> None:
         self._file = file
         self._saved = ""
 
     def save(self, entries: Sequence[Entry], at_once: int) -> None:
         """Keep these runs. Raises `OSError` once for each state that cannot be kept."""
-        if self._file is None:
-            return
         kept = [_kept(entry) for entry in entries if entry.standing is not Standing.DONE]
         text = json.dumps({"at_once": at_once, "entries": kept}, default=str)
         if text == self._saved:
@@ -34,8 +31,6 @@ class Store:
         """Return the runs that were kept, and how many may go at once; what cannot be read was not kept."""
         entries: list[Entry] = []
         at_once = 1
-        if self._file is None:
-            return entries, at_once
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             told = json.loads(self._file.read_text("utf-8"))
             at_once = max(1, int(told["at_once"]))
