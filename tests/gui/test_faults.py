@@ -200,7 +200,7 @@ def test_an_instrument_that_is_unplugged_while_the_device_is_characterised(
     tried.unplug("analyzer")
     until(lambda: job.state.over)
     assert job.outcome == "device fault"
-    for said in (window.bench.measured.text(), window.banner.text.text()):
+    for said in (window.bench.measuring.measured.text(), window.banner.text.text()):
         assert "analyzer at TCPIP0" in said
     until(lambda: "1 of 4 instruments are not in order" in window.bench.state.text())
     tried.plug_in("analyzer")
