@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gui.runs.entry import Entry, Standing
+from gui.jobs import JobState
+from gui.runs.entry import Entry
 
 
 class Store:
@@ -18,7 +19,7 @@ class Store:
 
     def save(self, entries: Sequence[Entry], at_once: int) -> None:
         """Keep these runs. Raises `OSError` once for each state that cannot be kept."""
-        kept = [_kept(entry) for entry in entries if entry.standing is not Standing.DONE]
+        kept = [_kept(entry) for entry in entries if entry.standing is not JobState.DONE]
         text = json.dumps({"at_once": at_once, "entries": kept}, default=str)
         if text == self._saved:
             return
@@ -54,6 +55,6 @@ def _entry(kept: dict[str, Any]) -> Entry:
     session = kept["session"]
     entry = Entry(dict(kept["config"]), str(kept["note"]), Path(session) if session else None)
     entry.resume = bool(kept["resume"])
-    entry.standing = Standing(kept["standing"])
+    entry.standing = JobState(kept["standing"])
     entry.why, entry.advice = str(kept["why"]), str(kept["advice"])
     return entry

@@ -14,7 +14,7 @@ from gui.jobs import JobState
 from gui.lab import Lab
 from gui.own_code import ask, file_of, named_in
 from gui.replay import ReplayPage
-from gui.runs.entry import Entry, Standing
+from gui.runs.entry import Entry
 from gui.runs.page import RunsPage
 from tests.gui.desks import DeskInPlace
 from tests.runs import configured, record
@@ -129,12 +129,12 @@ def test_the_queue_asks_before_it_goes_on_or_begins_anew(
     started: list[tuple[str, ...]] = []
     monkeypatch.setattr(lab.jobs, "start", lambda title, argv, **_: started.append(tuple(argv)))
     entry = Entry({}, session=session)  # of what is in the session nobody has told the entry
-    entry.standing = Standing.FAILED
+    entry.standing = JobState.FAILED
     runs.queue.add([entry])
     runs.panel.select(entry)
     lab.actions["queue.resume"].trigger()
     answer(open_box, "Cancel", qtbot)
-    assert (entry.standing, started) == (Standing.FAILED, [])
+    assert (entry.standing, started) == (JobState.FAILED, [])
     lab.actions["queue.resume"].trigger()
     assert "persons_own:Ring" in answer(open_box, "Allow once", qtbot)
     qtbot.waitUntil(lambda: bool(started))
@@ -142,10 +142,10 @@ def test_the_queue_asks_before_it_goes_on_or_begins_anew(
     assert started.pop() == ("resume", str(session), "--json", *both)
 
     entry.config = {"network": {"pre": "persons_own:layers"}}
-    entry.settle(Standing.FAILED)
+    entry.settle(JobState.FAILED)
     lab.actions["queue.retry"].trigger()
     answer(open_box, "Cancel", qtbot)
-    assert (entry.standing, started) == (Standing.FAILED, [])
+    assert (entry.standing, started) == (JobState.FAILED, [])
     lab.actions["queue.retry"].trigger()
     answer(open_box, "Allow once", qtbot)
     qtbot.waitUntil(lambda: bool(started))

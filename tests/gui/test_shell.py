@@ -15,12 +15,13 @@ from pytestqt.qtbot import QtBot
 from gui import theme as colours
 from gui.actions import Actions
 from gui.crash import CrashReport
+from gui.jobs import JobState
 from gui.lab import Lab
 from gui.log import LogPage
 from gui.log import model as log_model
 from gui.log.model import Handler, LogModel
 from gui.main import main
-from gui.runs.entry import Entry, Standing
+from gui.runs.entry import Entry
 from gui.runs.queue import RunQueue
 from gui.runs.store import Store
 from gui.state import State
@@ -259,7 +260,7 @@ def test_the_queue_of_a_second_window_is_taken_over_once_it_is_gone(lab: Lab) ->
     assert first.queue == folder / "queue.json"
     assert second.queue != first.queue
     shared, waiting = Entry({}, "shared", folder / "shared.h5"), Entry({"training": {"seed": 3}}, "seed = 3")
-    shared.standing = Standing.STOPPED  # both windows have shown this run
+    shared.standing = JobState.STOPPED  # both windows have shown this run
     Store(first.queue).save([shared], 2)
     Store(second.queue).save([shared, waiting], 1)
     queue = RunQueue(lab)
