@@ -17,12 +17,18 @@ from gui.replay.overlay import OverlayTab
 from gui.replay.shots import ShotsTab
 from gui.replay.work import WorkBar
 from gui.replay.worker import Worker
+from gui.roomy import Roomy
 from labpgt.events import Status
 
 _COMPARE_MS = 2000
 """Between two looks at compared runs that go on."""
 _SHARE = 0.05
 """Of a processor that these looks may take: a long run is looked at less often."""
+
+_LETTERS = 52
+"""Of room that a session needs across."""
+_LINES, _LINES_STACKED = 27, 46
+"""Of room that a session needs up and down: with the facts of a shot beside its plots, and below them."""
 
 
 class ReplayPage(QWidget):
@@ -102,8 +108,10 @@ class ReplayPage(QWidget):
         column.addWidget(self.tabs, 1)
         self._splitter = QSplitter(Qt.Orientation.Horizontal, objectName="replay.splitter")
         self._splitter.addWidget(self.browser)
-        self._splitter.addWidget(right)
         letter = self.fontMetrics().averageCharWidth()
+        beside = Roomy(right, self._least)
+        beside.setMinimumWidth(_LETTERS * letter)
+        self._splitter.addWidget(beside)
         self._splitter.setSizes([56 * letter, 142 * letter])
         self._splitter.setStretchFactor(1, 1)
         self._splitter.setChildrenCollapsible(False)
@@ -113,6 +121,11 @@ class ReplayPage(QWidget):
         self._splitter.splitterMoved.connect(self._keep_splitter)
         row = QHBoxLayout(self)
         row.addWidget(self._splitter)
+
+    def _least(self, width: int) -> int:
+        """Return how tall what stands beside the table has to be."""
+        lines = _LINES_STACKED if self.shots.stacked(width) else _LINES
+        return lines * self.fontMetrics().lineSpacing()
 
     def activate(self) -> None:
         """The page is shown: the keyboard goes to the shots if a session is open, otherwise to the table."""
