@@ -215,7 +215,7 @@ class RfControl(QObject):
         self._again.start()
         self._stop_all()
         what = "RF is being turned off and every run on a bench is asked to stop, as are those of this window"
-        if not self._watched:
+        if not self._watched and not self._uses:
             what = (
                 "no bench is connected, and no run on this computer has one, so nothing was switched; every run of "
                 "this window is asked to stop"

@@ -27,7 +27,7 @@ def rf_off(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
-    """Turn RF off at once, whatever run has the bench; then attenuation up and amplifier off.
+    """Turn RF off at once, on a bench or on every bench in use; then attenuation up and amplifier off.
 
     Without a file: on every bench that a run on this computer has, whoever started it; and those runs are asked to
     stop. It ends when none has a bench any more.

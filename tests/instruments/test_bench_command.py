@@ -288,7 +288,7 @@ def test_watching_writes_a_line_at_each_look_until_whoever_reads_them_is_gone(pl
 def test_both_commands_are_registered_with_a_line_of_help() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     commands = project["entry-points"]["labpgt.commands"]
-    for name, start in (("bench", "Show the instruments of a bench"), ("rf-off", "Turn RF off on a bench")):
+    for name, start in (("bench", "Show the instruments of a bench"), ("rf-off", "Turn RF off at once, on a bench or")):
         entry = EntryPoint(name, commands[name], "labpgt.commands")
         assert help_line(entry).startswith(start)
         assert loaded(entry).name == name
