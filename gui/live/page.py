@@ -158,6 +158,7 @@ class LivePage(QWidget):
         for panel in self.shown:
             self._draw_one(panel)
         self._draw_words()
+        self.drawn += 1
 
     def _begin_anew(self) -> None:
         """Have every plot show everything and go along: those in view when it is their turn to be drawn."""
@@ -168,7 +169,8 @@ class LivePage(QWidget):
                 panel.plot.fit()
 
     def _draw_soon(self) -> None:
-        """Draw the plots in view by turns; whoever waits for its turn keeps its place."""
+        """Say how the run stands, and draw the plots in view by turns; who waits for its turn keeps its place."""
+        self._draw_words()
         self._due += [panel for panel in self.shown if panel not in self._due]
         self._turn.start()
 
@@ -180,7 +182,7 @@ class LivePage(QWidget):
         if self._due:
             self._turn.start()
         else:
-            self._draw_words()
+            self.drawn += 1
 
     def _draw_one(self, panel: Panel) -> None:
         plot = panel.plot
@@ -202,7 +204,6 @@ class LivePage(QWidget):
         if self.path is not None:
             self.headline.draw(self.run, self.path.name)
         self.hold.draw(self.run, self.path)
-        self.drawn += 1
 
     def fit_all(self) -> None:
         """Let every plot show everything, and go along."""
