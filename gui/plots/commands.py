@@ -1,5 +1,6 @@
 """What can be done with a plot: one set of actions for all plots of the window, which work on the one in hand."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,7 +88,7 @@ class Commands(QObject):
     def _ask(self, plot: "Plot", title: str, kinds: str, ending: str, save: Callable[[Path], None]) -> None:
         """Ask where to, and save; the window goes on meanwhile."""
         folder = str(self._lab.state.settings.value("exports", "") or Path.cwd())
-        name = plot.title.lower().replace(" ", "-")
+        name = "-".join(re.findall(r"\w+", plot.title.lower())) or "plot"  # not every sign may be in a file's name
         dialog = QFileDialog(plot, title, str(Path(folder) / f"{name}.{ending}"), kinds)
         dialog.setObjectName("plot.save")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
