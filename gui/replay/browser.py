@@ -80,9 +80,11 @@ class Model(QAbstractTableModel):
             self._entries = entries
             self.changePersistentIndexList(old, new)
             self.layoutChanged.emit()
-        elif entries != self._entries:
+        else:
+            changed = [row for row, entry in enumerate(entries) if entry != self._entries[row]]
             self._entries = entries
-            self._changed()
+            for row in changed:  # and no other: each is filtered and sorted anew
+                self.dataChanged.emit(self.index(row, 0), self.index(row, len(_COLUMNS) - 1))
         gone = [path for path in self._ticked if path not in {e.path for e in entries}]
         if gone:
             self._ticked = {path: None for path in self._ticked if path not in gone}

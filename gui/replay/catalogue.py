@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from labpgt.errors import LabpgtError
@@ -87,6 +88,8 @@ def _files(folder: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
                     found = (here / name).stat()
                 except OSError:
                     continue  # gone meanwhile
+                if not S_ISREG(found.st_mode):
+                    continue  # a pipe would be opened for ever
                 yield here / name, (found.st_mtime_ns, found.st_size)
     os.scandir(folder).close()  # says what is wrong with a folder that cannot be read
 

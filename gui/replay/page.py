@@ -1,5 +1,6 @@
 """The page of recorded runs: a table of sessions at the left, the open one and the ticked ones at the right."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from gui.replay.worker import Worker
 from labpgt.events import Status
 
 _COMPARE_MS = 2000
-"""Between two looks at compared runs that go on."""
+"""Between two looks at compared runs that go on, at least."""
+_COMPARE_SHARE = 20
+"""The time between two looks is at least so many times that of one: of a long run, all updates are read."""
 
 
 class ReplayPage(QWidget):
@@ -82,7 +85,7 @@ class ReplayPage(QWidget):
         self._lay_out()
         self._timer = QTimer(self)
         self._timer.setInterval(_COMPARE_MS)
-        self._timer.timeout.connect(self._compare)
+        self._timer.timeout.connect(self._compare_again)
         lab.theme.changed.connect(self._paint)
         self._tell()
 
@@ -113,6 +116,7 @@ class ReplayPage(QWidget):
     def activate(self) -> None:
         """The page is shown: the keyboard goes to the shots if a session is open, otherwise to the table."""
         (self.browser.table if self._session is None else self.shots.slider).setFocus()
+        self._compare_again()
 
     def open_session(self, path: Path) -> None:
         """Open a session, or a folder of sessions. What cannot be opened is said, and what is open stays open."""
@@ -182,12 +186,21 @@ class ReplayPage(QWidget):
     def _compare(self) -> None:
         """Have the ticked runs read, or the open one if none is ticked."""
         paths = self._ticked or ([] if self._session is None else [self._session.path])
-        self._worker.ask(
-            "compare", lambda: self._runs.read(paths), self._compared, lambda why: self._complain("compare", why)
-        )
 
-    def _compared(self, found: tuple[list[Run], dict[Path, str]]) -> None:
-        runs, problems = found
+        def read() -> tuple[list[Run], dict[Path, str], float]:
+            began = time.monotonic()
+            return *self._runs.read(paths), time.monotonic() - began
+
+        self._worker.ask("compare", read, self._compared, lambda why: self._complain("compare", why))
+
+    def _compare_again(self) -> None:
+        """Read them again, if there is somebody to see it."""
+        if self.isVisible():
+            self._compare()
+
+    def _compared(self, found: tuple[list[Run], dict[Path, str], float]) -> None:
+        runs, problems, took_s = found
+        self._timer.setInterval(max(_COMPARE_MS, round(1000 * _COMPARE_SHARE * took_s)))
         self._complain("compare", "\n".join(f"{path.name} cannot be compared: {why}" for path, why in problems.items()))
         self.overlay.show_runs(runs)
         self.settings.show_runs(runs)

@@ -1,7 +1,9 @@
 """The page of recorded runs: what is opened, compared, and what is said of files that are not as they should be."""
 
 import os
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,51 @@ def test_sessions_are_found_ticked_and_opened(
         do["replay.folder"].trigger()
         until(lambda: page.browser.count.text() == "No sessions here")
     assert (lab.sessions, chosen) == (tmp_path / "window", [])
+
+
+def test_a_pipe_in_the_folder_stops_no_look(page: ReplayPage, lab: Lab, until: Until) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes in folders here")
+    listed(page, until)
+    os.mkfifo(lab.sessions / "pipe.h5")
+    page.browser.look()
+    shutil.copy(lab.sessions / "node.h5", lab.sessions / "new.h5")
+    page.browser.look()
+    until(lambda: page.browser.model.rowCount() == 5)
+    assert "pipe.h5" not in [entry.name for entry in page.browser.model._entries]
+
+
+def test_only_a_run_that_has_changed_is_sorted_anew(page: ReplayPage, until: Until) -> None:
+    listed(page, until)
+    page.browser._timer.stop()
+    model = page.browser.model
+    rows: list[tuple[int, int]] = []
+    model.dataChanged.connect(lambda first, last: rows.append((first.row(), last.row())))
+    entries = list(model._entries)
+    entries[2] = replace(entries[2], shots=12_345)
+    model.fill(entries)
+    assert rows == [(2, 2)]
+    assert model.entry(2).shots == 12_345
+
+
+def test_runs_that_go_on_are_read_again_only_while_they_are_seen_and_not_all_the_time(
+    page: ReplayPage, opened: Callable[[str], Path], until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened("node.h5")
+    until(lambda: page.overlay._runs)
+    page._timer.stop()
+    (run,) = page.overlay._runs
+    looks: list[int] = []
+    monkeypatch.setattr(page._runs, "read", lambda paths: looks.append(1) or ([replace(run, status="running")], {}))
+    page.hide()
+    page._timer.timeout.emit()
+    assert not page._timer.isActive()
+    page.show()
+    page._timer.timeout.emit()
+    until(page._timer.isActive)
+    assert (looks, page._timer.interval()) == ([1], 2000)
+    page._compared(([run], {}, 3.0))
+    assert page._timer.interval() == 60_000
 
 
 def test_what_is_no_session_is_refused_in_the_page_and_the_open_one_stays(
