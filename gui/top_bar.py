@@ -114,7 +114,6 @@ class TopBar(QFrame):
         doing = " · ".join(part for part in (job.progress.description, job.progress.figures) if part)
         # Why it waits is more than what it is at.
         said = over or not doing or job.state is JobState.PAUSED
-        said = said or job.state is JobState.PAUSED  # why it waits
         self.figures.setText(" ".join((job.message if said else doing).split()))
         self.figures.setToolTip(job.message)
         share = 1.0 if job.state is JobState.DONE else job.progress.share

@@ -25,7 +25,7 @@ def estimate_words(estimate: dict[str, Any] | None, why: str) -> str:
 def duration_words(seconds: float) -> str:
     """Word a time to about two figures."""
     if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1g} s"
+        return f"{seconds:.0f} s" if seconds >= 9.5 else f"{seconds:.1g} s"
     minutes = seconds / 60
     if minutes < 100:
         return f"{minutes:.0f} min"
