@@ -1,75 +1,86 @@
 """A row of widgets that goes on in a further line where the window is narrow, or the letters are large."""
 
-from PyQt6.QtCore import QPoint, QRect, QSize, Qt
-from PyQt6.QtWidgets import QLayout, QLayoutItem, QWidget
+from PyQt6.QtCore import QEvent, QPoint, QRect, QSize
+from PyQt6.QtGui import QResizeEvent
+from PyQt6.QtWidgets import QSizePolicy, QStyle, QWidget
 
 
-class Flow(QLayout):
-    """Lays widgets out like words: as wide as they like to be, from the left, line by line."""
+class Flow(QWidget):
+    """Lays widgets out like words: as wide as they like to be, from the left, line by line.
+
+    A widget, and no layout: Qt deletes the items of a layout that Python holds, at times before Python lets go of them.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._items: list[QLayoutItem] = []
+        self._widgets: list[QWidget] = []
+        self._spacing: int | None = None
+        policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
 
-    def addItem(self, item: QLayoutItem | None) -> None:  # noqa: D102, N802  # these are Qt's own, to the end of the class
-        if item is not None:
-            self._items.append(item)
+    def add(self, widget: QWidget) -> None:
+        """Put a widget at the end."""
+        widget.setParent(self)
+        self._widgets.append(widget)
+        self.updateGeometry()
 
-    def count(self) -> int:  # noqa: D102
-        return len(self._items)
+    def set_spacing(self, spacing: int) -> None:
+        """Set the room between widgets and between lines, in pixels; else it is what the style wants."""
+        self._spacing = spacing
 
-    def itemAt(self, index: int) -> QLayoutItem | None:  # noqa: D102, N802
-        return self._items[index] if 0 <= index < len(self._items) else None
+    @property
+    def spacing(self) -> int:
+        """Room between widgets and between lines, in pixels."""
+        style = self.style()
+        if self._spacing is not None or style is None:
+            return self._spacing or 0
+        return style.pixelMetric(QStyle.PixelMetric.PM_LayoutHorizontalSpacing, None, self)
 
-    def takeAt(self, index: int) -> QLayoutItem | None:  # noqa: D102, N802
-        return self._items.pop(index) if 0 <= index < len(self._items) else None
-
-    def expandingDirections(self) -> Qt.Orientation:  # noqa: D102, N802
-        return Qt.Orientation(0)
-
-    def hasHeightForWidth(self) -> bool:  # noqa: D102, N802
-        return True
-
-    def heightForWidth(self, width: int) -> int:  # noqa: D102, N802
-        return self._place(QRect(0, 0, width, 0), move=False)
-
-    def setGeometry(self, rect: QRect) -> None:  # noqa: D102, N802
-        super().setGeometry(rect)
-        self._place(rect, move=True)
+    def heightForWidth(self, width: int) -> int:  # noqa: D102, N802  # these are Qt's own, to the end of the class
+        return self._place(width, move=False)
 
     def sizeHint(self) -> QSize:  # noqa: D102, N802
-        shown = [item.sizeHint() for item in self._items if not item.isEmpty()]
-        gaps = max(0, len(shown) - 1) * self.spacing()
-        return QSize(sum(size.width() for size in shown) + gaps, max((size.height() for size in shown), default=0))
+        sizes = [widget.sizeHint() for widget in self._shown]
+        gaps = max(0, len(sizes) - 1) * self.spacing
+        return QSize(sum(size.width() for size in sizes) + gaps, max((size.height() for size in sizes), default=0))
 
-    def minimumSize(self) -> QSize:  # noqa: D102, N802
-        shown = [item.minimumSize() for item in self._items if not item.isEmpty()]
-        return QSize(max((s.width() for s in shown), default=0), max((s.height() for s in shown), default=0))
+    def minimumSizeHint(self) -> QSize:  # noqa: D102, N802
+        sizes = [widget.minimumSizeHint().expandedTo(widget.minimumSize()) for widget in self._shown]
+        return QSize(max((s.width() for s in sizes), default=0), max((s.height() for s in sizes), default=0))
 
-    def _size(self, item: QLayoutItem, width: int) -> QSize:
-        size = item.sizeHint()
-        return QSize(min(size.width(), max(1, width)), size.height())
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: D102, N802
+        super().resizeEvent(event)
+        self._place(self.width(), move=True)
 
-    def _place(self, rect: QRect, *, move: bool) -> int:
+    def event(self, event: QEvent | None) -> bool:  # noqa: D102
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:  # one was shown, hidden or became larger
+            self._place(self.width(), move=True)
+            self.updateGeometry()
+        return super().event(event)
+
+    @property
+    def _shown(self) -> list[QWidget]:
+        return [widget for widget in self._widgets if not widget.isHidden()]
+
+    def _place(self, width: int, *, move: bool) -> int:
         """Return how tall all lines together are at this width, and put the widgets there."""
-        x, y, tall = rect.x(), rect.y(), 0
-        line: list[tuple[QLayoutItem, int]] = []
+        x, y, tall = 0, 0, 0
+        line: list[tuple[QWidget, int, QSize]] = []
 
         def end_line() -> None:
-            for item, left in line if move else ():
-                size = self._size(item, rect.width())
-                item.setGeometry(QRect(QPoint(left, y + (tall - size.height()) // 2), size))
+            for widget, left, size in line if move else ():
+                widget.setGeometry(QRect(QPoint(left, y + (tall - size.height()) // 2), size))
             line.clear()
 
-        for item in self._items:
-            if item.isEmpty():
-                continue
-            size = self._size(item, rect.width())
-            if line and x + size.width() > rect.x() + rect.width():
+        for widget in self._shown:
+            size = widget.sizeHint().expandedTo(widget.minimumSize()).boundedTo(widget.maximumSize())
+            size.setWidth(min(size.width(), max(1, width)))
+            if line and x + size.width() > width:
                 end_line()
-                x, y, tall = rect.x(), y + tall + self.spacing(), 0
-            line.append((item, x))
-            x += size.width() + self.spacing()
+                x, y, tall = 0, y + tall + self.spacing, 0
+            line.append((widget, x, size))
+            x += size.width() + self.spacing
             tall = max(tall, size.height())
         end_line()
-        return y + tall - rect.y()
+        return y + tall

@@ -34,8 +34,9 @@ ENVIRONMENT = {"LABPGT_PROGRESS": "json"}
 
 
 class JobState(StrEnum):
-    """How a job stands."""
+    """How a job stands, or a run of the queue, which waits before it has one."""
 
+    WAITING = "waiting"
     STARTING = "starting"
     RUNNING = "running"
     PAUSED = "paused"
@@ -46,8 +47,13 @@ class JobState(StrEnum):
 
     @property
     def over(self) -> bool:
-        """Whether the process is gone."""
+        """Whether nothing goes on, and nothing will by itself."""
         return self in (JobState.DONE, JobState.STOPPED, JobState.FAILED)
+
+    @property
+    def going(self) -> bool:
+        """Whether a process is at it."""
+        return not self.over and self is not JobState.WAITING
 
 
 EXIT_WORDS = {

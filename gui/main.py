@@ -104,8 +104,8 @@ def begin_in_background(lab: Lab, window: MainWindow, file: Path | None, bench: 
         if not lab.state.first:
             lab.notice(
                 "warning",
-                "another window is open already, and has the queue: runs that wait in this one are not kept when it "
-                "closes",
+                "another window is open already: runs that still wait in this one when it closes are taken over by the "
+                "next window that starts without another",
             )
         lab.jobs.find_again()
         lab.desk.begin()

@@ -1,17 +1,16 @@
-"""RF of everything the window knows of: how it stands, and turning it off from any state."""
+"""RF of every bench that this computer uses: how it stands, and turning it off from any state."""
 
-import os
-import signal
 import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import psutil
 from PyQt6.QtCore import QObject, QTimer, pyqtSignal
 
 from gui.jobs import Job, Jobs
 from gui.sentinel import Sentinel
+from labpgt.interrupt import interrupt
+from labpgt.locks import Use, in_use
 
 TOLD_S = 15.0
 """RF OFF that takes longer than this says who still has a bench; it goes on turning RF off all the same."""
@@ -20,6 +19,8 @@ FILE_MS = 1000
 """Between two looks whether a bench's file has changed."""
 QUIET_LOOKS = 60
 """After so many looks with nobody at the addresses that a file had before, these are let go."""
+USES_MS = 500
+"""Between two looks which benches are in use on this computer."""
 Signature = tuple[int, int, int]
 
 
@@ -69,6 +70,11 @@ class Watched(QObject):
     def in_use(self) -> str | None:
         """Who has the bench, such as "process 123"."""
         return next((str(found["in_use"]) for found in self._found.values() if found.get("in_use")), None)
+
+    @property
+    def known(self) -> bool:
+        """Whether it has been heard how it stands, or why that cannot be."""
+        return bool(self._found[self._now])
 
     @property
     def pending(self) -> bool:
@@ -144,7 +150,7 @@ class Watched(QObject):
 
 
 class RfControl(QObject):
-    """Every bench that the window has to do with."""
+    """Every bench that the window has to do with, and every one that a run on this computer has."""
 
     changed = pyqtSignal()
     asked = pyqtSignal()
@@ -160,9 +166,17 @@ class RfControl(QObject):
         self._told = False
         self._stopped: set[Job | int] = set()
         """Whom RF OFF has asked to stop."""
+        self._uses: list[Use] = []
+        """What has a bench on this computer, whoever has started it."""
+        self._problem = ""
+        """What kept it from being known at the last look."""
         self._again = QTimer(self)
         self._again.setInterval(AGAIN_MS)
         self._again.timeout.connect(self._see_to_it)
+        self._looks = QTimer(self)
+        self._looks.setInterval(USES_MS)
+        self._looks.timeout.connect(self._look)
+        self._looks.start()
 
     @property
     def benches(self) -> list[Path]:
@@ -199,18 +213,11 @@ class RfControl(QObject):
 
     def watch_over(self, bench: Path) -> None:
         """Keep a sentinel for this bench from now on."""
-        bench = bench.resolve()
-        if bench in self._watched:
-            self._watched[bench].wanted = True
-            return
-        watched = Watched(bench)
-        watched.changed.connect(lambda: self._changed(watched))
-        watched.said.connect(self.said)
-        self._watched[bench] = watched
+        self._watch(bench.resolve()).wanted = True
         self.changed.emit()
 
     def leave(self, bench: Path) -> None:
-        """Watch over this bench no longer than it is in use, or RF OFF is at it."""
+        """Watch over this bench no longer than it is in use, its RF is on, or RF OFF is at it."""
         watched = self._watched.get(bench.resolve())
         if watched is not None:
             watched.wanted = False
@@ -218,14 +225,20 @@ class RfControl(QObject):
 
     def turn_off(self) -> None:
         """Turn RF off on every bench, and stop whatever uses one, lest it turn RF on again; until nobody does."""
-        for watched in self._watched.values():
+        self._look()
+        for watched in list(self._watched.values()):
             watched.turn_off()
         self._stopped = set()
         self._asked_at, self._told = time.monotonic(), False
         self._again.start()
         self._stop_all()
-        what = "RF is being turned off" if self._watched else "no bench is connected, so nothing was switched"
-        self.said.emit("warning", f"RF OFF: {what}; every run of this window is asked to stop")
+        what = "RF is being turned off and every run on a bench is asked to stop, as are those of this window"
+        if not self._watched:
+            what = (
+                "no bench is connected, and no run on this computer has one, so nothing was switched; every run of "
+                "this window is asked to stop"
+            )
+        self.said.emit("warning", f"RF OFF: {what}")
         self.asked.emit()
         self.changed.emit()
 
@@ -233,7 +246,9 @@ class RfControl(QObject):
     def unsettled(self) -> list[Path]:
         """The benches whose RF is not known to be off, and that no run of others uses."""
         own = {f"process {job.pid}" for job in self._jobs}
-        ours = [w for w in self._watched.values() if w.in_use is None or w.in_use in own]
+        others = {use.file for use in self._uses if f"process {use.run}" not in own}
+        free = [w for w in self._watched.values() if w.bench not in others]
+        ours = [w for w in free if w.in_use is None or w.in_use in own]
         return [w.bench for w in ours if w.pending or w.rf != "off"]
 
     def settle(self) -> None:
@@ -243,27 +258,66 @@ class RfControl(QObject):
 
     def close(self) -> None:
         """Let the sentinels leave."""
+        self._looks.stop()
         self._again.stop()
         for watched in self._watched.values():
             watched.close()
         self._watched = {}
 
+    def _watch(self, bench: Path) -> Watched:
+        if bench not in self._watched:
+            watched = Watched(bench)
+            watched.changed.connect(lambda: self._changed(watched))
+            watched.said.connect(self.said)
+            self._watched[bench] = watched
+        return self._watched[bench]
+
+    def _look(self) -> None:
+        """Watch over every bench that is in use on this computer, for as long as it is."""
+        before, problem = self._uses, ""
+        try:
+            self._uses = in_use()
+        except OSError as error:
+            self._uses, problem = [], f"{error}; RF OFF does not reach benches that this window was not shown"
+        if problem and problem != self._problem:
+            self.said.emit("error", problem)
+        self._problem = problem
+        for use in self._uses:
+            if use not in before and use.file is None:
+                self.said.emit("warning", f"process {use.run} has a bench of no file: `labpgt rf-off` reaches it")
+            elif use.file is not None and use.file not in self._watched:
+                watched = self._watch(use.file)
+                watched.wanted = False
+                if self._again.isActive():
+                    watched.turn_off()
+                self.said.emit("info", f"process {use.run} uses {use.file}: its RF is watched")
+                self.changed.emit()
+        for bench in {use.file for use in before} - {use.file for use in self._uses}:
+            if bench in self._watched:
+                self._changed(self._watched[bench])
+
+    def _needed(self, watched: Watched) -> bool:
+        used = watched.in_use or any(use.file == watched.bench for use in self._uses)
+        undecided = watched.pending or not watched.known or watched.rf == "on"
+        return bool(watched.wanted or used or undecided or self._again.isActive())
+
     def _changed(self, watched: Watched) -> None:
-        if not (watched.wanted or watched.in_use or watched.pending or self._again.isActive()):
+        if not self._needed(watched) and self._watched.get(watched.bench) is watched:
             if watched.rf != "off":
                 self.said.emit("warning", f"RF of {watched.bench.name} is {watched.rf}, and is watched no longer")
-            self._watched.pop(watched.bench, None)
+            del self._watched[watched.bench]
             watched.close()
         self.changed.emit()
 
     def _see_to_it(self) -> None:
         """Turn off again what has come on again, and stop what has begun since, until nobody uses a bench."""
+        self._look()
         self._stop_all()
-        for watched in self._watched.values():
+        for watched in list(self._watched.values()):
             if watched.rf == "on":
                 watched.turn_off()
         busy = [w for w in self._watched.values() if w.in_use or w.pending]
-        if not busy and not self._jobs.working:
+        if not busy and not self._uses and not self._jobs.working:
             self._again.stop()
             for watched in list(self._watched.values()):
                 self._changed(watched)
@@ -271,6 +325,7 @@ class RfControl(QObject):
         elif not self._told and time.monotonic() > self._asked_at + TOLD_S:
             self._told = True
             who = ", ".join(f"{w.in_use or 'RF OFF'} at {w.bench.name}" for w in busy)
+            who = who or ", ".join(f"process {use.run}" for use in self._uses)
             who = who or ", ".join(job.title for job in self._jobs.working)
             self.said.emit(
                 "error",
@@ -285,30 +340,28 @@ class RfControl(QObject):
             if job not in self._stopped:
                 self._stopped.add(job)
                 job.stop()
+        others = {use.run for use in self._uses}
         for watched in self._watched.values():
             word, _, number = (watched.in_use or "").partition(" ")
-            if word == "process" and number.isdigit() and int(number) not in own | self._stopped:
-                self._stopped.add(int(number))
-                self._stop_other(int(number))
+            if word == "process" and number.isdigit():
+                others.add(int(number))
+        for pid in others - own - self._stopped:
+            self._stopped.add(pid)
+            self._stop_other(pid)
 
     def _stop_other(self, pid: int) -> None:
         """Ask a run that the window has not started to stop: it would turn RF on again."""
         try:
-            process = psutil.Process(pid)
-            # Its guard may still hold the bench while the number is somebody else's already.
-            if not any(word in " ".join([process.name(), *process.cmdline()]) for word in ("python", "labpgt")):
-                return
-            os.kill(pid, signal.SIGINT if os.name == "posix" else signal.SIGTERM)
-        except psutil.NoSuchProcess:
-            return
-        except (psutil.Error, OSError) as error:
+            asked = interrupt(pid)
+        except PermissionError as error:
             self.said.emit(
                 "error",
                 f"RF OFF: process {pid}, which uses the bench, cannot be stopped from here ({error}): it may turn RF "
                 "on again; end it where it was started",
             )
         else:
-            self.said.emit("warning", f"RF OFF: process {pid}, which uses the bench, is asked to stop")
+            if asked:
+                self.said.emit("warning", f"RF OFF: process {pid}, which uses the bench, is asked to stop")
 
 
 def _signature(path: Path) -> Signature | None:

@@ -13,6 +13,8 @@ ANSWER_MS = 5000
 """After which a question counts as unanswered."""
 _MOST_PASSED_OVER = 15
 """Looks that are passed over at most before a process that ended without an answer is started anew."""
+SILENT = 3
+"""So many questions in a row without any word, and the process hangs: another takes its place."""
 
 
 class Sentinel(QObject):
@@ -29,6 +31,7 @@ class Sentinel(QObject):
         self._pending_off = False
         self._deaths = self._pass_over = 0
         """So many times it ended since its last answer, and looks until it is started anew."""
+        self._silent = 0
         self._process = JsonProcess("procedures.cli", ["rf-off", str(bench), "--serve"])
         self._process.said.connect(self._hear)
         self._process.gone.connect(self._gone)
@@ -69,7 +72,10 @@ class Sentinel(QObject):
     def _hear(self, said: dict[str, Any]) -> None:
         if "error" not in said:
             self._deaths = 0
+        self._silent = 0
         match said:
+            case {"ready": True}:
+                self._look()
             case {"off": bool()}:
                 self._pending_off = False
                 self._overdue.stop()
@@ -80,6 +86,10 @@ class Sentinel(QObject):
                 self.looked.emit(said)
 
     def _no_answer(self) -> None:
+        self._silent += 1
+        if self._silent >= SILENT:
+            self._silent = 0
+            self._process.close(patience_ms=0)  # the next look starts another
         self._failed(f"no answer within {ANSWER_MS / 1000:g} s")
 
     def _gone(self, why: str) -> None:

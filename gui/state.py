@@ -1,11 +1,13 @@
 """Where the window keeps what is its own: how it looked, its log, reports of crashes, and what its jobs say."""
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
 import psutil
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from platformdirs import user_state_path
 from PyQt6.QtCore import QSettings
 
@@ -25,6 +27,8 @@ class State:
         self.jobs.mkdir(parents=True, exist_ok=True)
         self.settings = QSettings(str(self.folder / "window.ini"), QSettings.Format.IniFormat)
         self._lock = FileLock(self.folder / "window.lock")
+        self._own: BaseFileLock | None = None
+        """Of a queue of this window's own, if it is not the first one."""
 
     @cached_property
     def first(self) -> bool:
@@ -56,17 +60,44 @@ class State:
         if self._number("open") == os.getpid():
             self.settings.setValue("open", 0)
         self.settings.sync()
-        self._lock.release()
+        for lock in (self._lock, self._own):
+            if lock is not None:
+                lock.release()
 
     def _number(self, key: str) -> int:
         """Return a number of the settings; 0 for what is none: anybody can edit the file, and a disk can damage it."""
         text = str(self.settings.value(key, "0"))
         return int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS else 0
 
-    @property
-    def queue(self) -> Path | None:
-        """File with the runs that wait; none in a second window, which would write over the first one's."""
-        return self.folder / "queue.json" if self.first else None
+    @cached_property
+    def queue(self) -> Path:
+        """File with the runs of this window's queue; a second window has one of its own.
+
+        It is this window's until `ends`; after that, the next window takes it over.
+        """
+        if self.first:
+            return self.folder / "queue.json"
+        place = self.folder / f"queue-{os.getpid()}.json"
+        self._own = _lock_of(place)
+        with suppress(Timeout, OSError, NotImplementedError):
+            self._own.acquire(blocking=False)
+        return place
+
+    def left_queues(self) -> Iterator[Path]:
+        """Yield the queues of second windows that are gone; whoever goes on to the next has taken one over."""
+        for place in sorted(self.folder.glob("queue-*.json")) if self.first else ():
+            lock = _lock_of(place)
+            try:
+                lock.acquire(blocking=False)
+            except (Timeout, OSError, NotImplementedError):  # its window is open, or nobody can tell
+                continue
+            try:
+                yield place
+                with suppress(OSError):
+                    place.unlink()
+                    Path(lock.lock_file).unlink(missing_ok=True)
+            finally:
+                lock.release()
 
     @property
     def jobs(self) -> Path:
@@ -82,3 +113,7 @@ class State:
     def crashes(self) -> Path:
         """File with the reports of crashes."""
         return self.folder / "crashes.log"
+
+
+def _lock_of(queue: Path) -> BaseFileLock:
+    return FileLock(queue.with_suffix(".lock"))

@@ -4,10 +4,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from gui import kept
+
 READ_BYTES = 1 << 16
 """Most that is read at one look: no look may keep the window waiting."""
 _KEPT_S = 28 * 86400.0
 _OUTPUT = (".out", ".err", ".part")
+RUN = ".run.toml"
+"""How the name of a configuration ends that the window has written for one run."""
 
 
 class Tail:
@@ -49,12 +53,21 @@ class Tail:
 
 
 def clear_away(folder: Path) -> None:
-    """Remove what jobs that are over have said weeks ago."""
+    """Remove what jobs that are over have said weeks ago, and the configurations that they were started with.
+
+    A session has its configuration in itself; what a job that goes on was started with is in its command line.
+    """
     with suppress(OSError):
         found = list(folder.iterdir())
-        kept = {path.stem for path in found if path.suffix == ".job"}
+        jobs = [path for path in found if path.suffix == ".job"]
+        stems = {path.stem for path in jobs}
+        words: set[str] = set()
+        for job in jobs:
+            with suppress(OSError, ValueError):
+                words.update(kept.read(job).argv)
         for path in found:
-            if path.suffix in _OUTPUT and path.stem not in kept:
+            over = path.suffix in _OUTPUT and path.stem not in stems
+            if over or (path.name.endswith(RUN) and str(path) not in words):
                 with suppress(OSError):
                     if time.time() - path.stat().st_mtime > _KEPT_S:
                         path.unlink()

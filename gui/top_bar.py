@@ -6,15 +6,8 @@ from PyQt6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QSizePoli
 
 from gui.jobs import Job, JobState
 from gui.lab import Lab
-from gui.rf import Rf
+from gui.rf_strip import RfOff, RfState
 
-_RF_WORDS = {
-    Rf.NO_BENCH: ("○", "RF: no bench", "muted", "No bench is chosen: there is no RF that this window knows of"),
-    Rf.OFF: ("○", "RF off", "ok", "The instruments say that RF is off"),
-    Rf.ON: ("●", "RF ON", "warn", "An instrument says that its RF is on"),
-    Rf.TURNING_OFF: ("◐", "RF: turning off", "warn", "RF is being turned off"),
-    Rf.IN_DOUBT: ("?", "RF IN DOUBT", "error", "Nobody can say whether RF is on: take it to be on"),
-}
 PROGRESS_STEPS = 1000
 
 
@@ -35,17 +28,13 @@ class TopBar(QFrame):
         super().__init__(objectName="top_bar")
         self._lab = lab
         self._job: Job | None = None
-        self.rf = QLabel(objectName="rf.state")
-        self.rf.setAccessibleName("RF state")
-        self.rf.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.rf.setTextFormat(Qt.TextFormat.PlainText)
+        self.rf = RfState(lab)
         actions = lab.actions
-        off = actions.add(
+        actions.add(
             self, "rf.off", "RF OFF", "F12", "Turn RF off now on every bench and stop what uses it",
             lab.rf.turn_off, anywhere=True,
         )  # fmt: skip
-        self.off = actions.button(off)
-        self.off.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
+        self.off = RfOff(lab).button
         self.title = _Elided(objectName="run.title")
         self.title.setTextFormat(Qt.TextFormat.PlainText)
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -77,9 +66,7 @@ class TopBar(QFrame):
         row.addWidget(actions.button(self.pause))
         row.addWidget(actions.button(self.stop))
         em = self.fontMetrics()
-        self.rf.setFixedWidth(em.horizontalAdvance("◐  RF: turning off") * 5 // 4 + 24)
         self.setFixedHeight(round(em.height() * 3.6))
-        lab.rf.changed.connect(self._show_rf)
         lab.jobs.started.connect(self._watch)
         lab.theme.changed.connect(self._paint)
         self._paint()
@@ -130,25 +117,5 @@ class TopBar(QFrame):
         if self._job is not None:
             self._job.stop()
 
-    def _show_rf(self) -> None:
-        state = self._lab.rf.state
-        shape, word, role, meaning = _RF_WORDS[state]
-        c = self._lab.theme.colours
-        self.rf.setText(f"{shape}  {word}")
-        detail = self._lab.rf.detail
-        self.rf.setToolTip(f"{meaning}\n{detail}" if detail else meaning)
-        loud = state in (Rf.ON, Rf.IN_DOUBT, Rf.TURNING_OFF)
-        colours = f"background: {c[role]}; color: {c['base']};" if loud else f"color: {c[role]};"
-        self.rf.setStyleSheet(f"QLabel {{ {colours} border: 2px solid {c[role]}; border-radius: 4px; padding: 2px 8px; "
-                              "font-weight: bold; }")  # fmt: skip
-
     def _paint(self) -> None:
-        c = self._lab.theme.colours
-        large = self.font().pointSizeF() * 1.6
-        self.off.setStyleSheet(
-            f"QToolButton {{ background: {c['danger']}; color: {c['on_danger']}; font-weight: bold; "
-            f"font-size: {large:g}pt; border: 2px solid {c['danger']}; border-radius: 4px; padding: 2px 18px; }}"
-            f"QToolButton:hover, QToolButton:focus {{ border-color: {c['text']}; }}"
-        )
-        self.setStyleSheet(f"#top_bar {{ background: {c['raised']}; }}")
-        self._show_rf()
+        self.setStyleSheet(f"#top_bar {{ background: {self._lab.theme.colours['raised']}; }}")

@@ -4,10 +4,9 @@ import logging
 import sys
 from pathlib import Path
 
-from PyQt6.QtCore import QByteArray, QEvent, QObject, Qt, QTimer
-from PyQt6.QtGui import QActionGroup, QCloseEvent, QDragEnterEvent, QDropEvent, QKeyEvent
+from PyQt6.QtCore import QByteArray, Qt, QTimer
+from PyQt6.QtGui import QActionGroup, QCloseEvent, QDragEnterEvent, QDropEvent
 from PyQt6.QtWidgets import (
-    QApplication,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -29,6 +28,7 @@ from gui.live import LivePage
 from gui.log import LogPage
 from gui.log.model import Handler, LogModel
 from gui.replay import ReplayPage
+from gui.rf_strip import RfInDialogs
 from gui.runs.page import RunsPage
 from gui.shortcuts import Shortcuts
 from gui.theme import Mode
@@ -83,9 +83,7 @@ class MainWindow(QMainWindow):
         self._looks_left = _RF_LOOKS
         self._may_close = False
         self._warned_of_rf = False
-        app = QApplication.instance()
-        assert isinstance(app, QApplication)
-        app.focusChanged.connect(self._focus_changed)
+        self._rf_in_dialogs = RfInDialogs(lab, self)
         self._focus = FocusFrames(lab.theme, self)
         self._restore()
 
@@ -326,7 +324,7 @@ class MainWindow(QMainWindow):
         box.setText(f"Still going on:\n{names}")
         box.setInformativeText(
             "Stopped, it ends after the device call in hand, with RF off, and can be resumed. Left alone, it goes on "
-            "without a window; the next window finds it again. F12 turns RF off, here too."
+            "without a window; the next window finds it again."
         )
         stop = box.addButton("&Stop it and close", QMessageBox.ButtonRole.AcceptRole)
         leave = box.addButton("&Leave it going", QMessageBox.ButtonRole.DestructiveRole)
@@ -356,21 +354,6 @@ class MainWindow(QMainWindow):
             return
         self._may_close = True
         self.close()
-
-    def _focus_changed(self, _before: QWidget | None, now: QWidget | None) -> None:
-        """Hear F12 also while a dialog has the keyboard: a modal one keeps shortcuts from this window."""
-        dialog = None if now is None else now.window()
-        if dialog is not None and dialog is not self:
-            dialog.removeEventFilter(self)
-            dialog.installEventFilter(self)
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802  # Qt's own
-        """Turn RF off at F12 in a dialog."""
-        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress and event.key() == Qt.Key.Key_F12:
-            if not event.isAutoRepeat():
-                self.lab.actions["rf.off"].trigger()
-            return True
-        return super().eventFilter(watched, event)
 
     def _restore(self) -> None:
         settings = self.lab.state.settings

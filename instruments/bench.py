@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from labpgt.errors import DeviceFault, InputError
 from labpgt.validation import validated
@@ -104,6 +104,12 @@ class Bench(_Table):
     magnet: SupplyEntry | None = None
     limits: Annotated[Limits, Field(default_factory=Limits)]
     wiring: Annotated[Wiring, Field(default_factory=Wiring)]
+    _file: Path | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> Path | None:
+        """Absolute path of the file that it was read from, or `None`."""
+        return self._file
 
     def entries(self) -> dict[str, Entry]:
         """Return the instruments there are, by their role, in the order of `ROLES`."""
@@ -139,6 +145,7 @@ def load_bench(path: Path | str) -> Bench:
     problems = _problems(bench)
     if problems:
         raise DeviceFault("\n".join(f"bench {path}: {line}" for line in problems))
+    bench._file = path.resolve()
     return bench
 
 

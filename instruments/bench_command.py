@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labpgt.errors import DeviceFault, InputError
+from labpgt.units import worded
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -176,23 +177,10 @@ def _table(report: dict[str, Any]) -> "RenderableType":
     notes = []
     for found in report["instruments"]:
         settings = ", ".join(
-            f"{name} {_shown(**setting)}" for name, setting in found["settings"].items() if name != "output"
+            f"{name} {worded(**setting)}" for name, setting in found["settings"].items() if name != "output"
         )
         style = "" if found["ok"] else "bold red"
         table.add_row(found["role"], found["model"], Text(found["state"], style), found["rf"] or "", settings)
         notes += [found["detail"]] if found["detail"] else []
     in_use = f"in use by {report['in_use']}: nothing is asked" if report["in_use"] else "no run has it"
     return Group(f"{report['bench']} ({report['file']}): {in_use}", table, *notes)
-
-
-def _shown(value: Any, unit: str) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, float | int) and unit in ("Hz", "s"):
-        from math import floor, log10
-
-        power = 3 * floor(log10(abs(value)) / 3) if value else 0
-        prefix = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G"}.get(power)
-        if prefix is not None:
-            return f"{value / 10**power:.10g} {prefix}{unit}"
-    return f"{value:.10g} {unit}".strip() if isinstance(value, float | int) else value or "none"

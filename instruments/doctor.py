@@ -18,14 +18,14 @@ from pyvisa.errors import Error as VisaError
 
 from instruments.bench import Bench, Entry, load_bench
 from instruments.guard_process import visa
-from instruments.locks import Locks
 from instruments.models import driver_class
 from instruments.raw_line import RawLine, Silence
-from instruments.safety import GUARDED, SafeCommands, places, safe_commands
+from instruments.safety import GUARDED, SafeCommands, about, places, safe_commands
 from instruments.scpi import ERRORS_READ
 from instruments.sockets import explained
 from labpgt.checks import Check
 from labpgt.errors import DeviceFault, LabpgtError
+from labpgt.locks import Locks
 
 SLOW_S = 0.1
 """Round trip from which a connection counts as slow."""
@@ -63,9 +63,10 @@ def bench_checks(path: Path) -> list[Check]:
         ]
     entries = bench.entries()
     found = [Check("bench", True, f"{path}: {', '.join(entries)}")]
-    locks = Locks(places(bench))
+    locks = Locks(places(bench), about(bench))
     try:
-        locks.take(0.0, os.getpid())
+        # Whoever looks for benches in use touches a lock for some microseconds.
+        locks.take(0.1, os.getpid())
     except (RuntimeError, OSError) as error:
         advice = "Nothing was asked of the instruments. Wait for the run to end, or stop it, and ask again."
         return [*found, Check("bench: in use", False, str(error), advice)]

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from instruments import locks
 from instruments.bench import Bench
-from instruments.safety import places, safe_targets
+from instruments.safety import about, places, safe_targets
+from labpgt import locks
 from labpgt.errors import DeviceFault
 
 _PROGRAM = "import os, sys; sys.path.append(sys.argv[1]); from instruments.guard_process import main; os._exit(main())"
@@ -44,7 +44,7 @@ class Guard:
 
     def __init__(self, bench: Bench, heartbeat_s: float = 0.2) -> None:
         """Prepare; raises `DeviceFault` when an instrument is of a model that nobody knows how to make safe."""
-        self._targets, self._places = safe_targets(bench), places(bench)
+        self._targets, self._places, self._about = safe_targets(bench), places(bench), about(bench)
         self._guard_s = bench.guard_s
         self._heartbeat_s = min(heartbeat_s, bench.guard_s / 4)
         self._link: _Link | None = None
@@ -81,8 +81,8 @@ class Guard:
                     "guard_s": self._guard_s,
                     "wait_s": _OTHERS_S,
                     "run": os.getpid(),
-                    "locks": str(locks.LOCKS),
                     "places": self._places,
+                    "about": self._about,
                     "targets": self._targets,
                 }
             )
@@ -127,7 +127,7 @@ class Guard:
         if self._link is not None and self._link.process.poll() is None:
             yield ""
             return
-        own = locks.Locks(self._places)
+        own = locks.Locks(self._places, self._about)
         other = ""
         try:
             own.take(_TURN_S, os.getpid())

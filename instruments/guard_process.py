@@ -3,7 +3,7 @@
 Run by `instruments.guard`, never by the run's hot code: it needs pyvisa and the standard library alone, so that it is
 on watch a fraction of a second after it was started.
 
-The run writes lines to standard input: first the orders (JSON: `guard_s`, `wait_s`, `run`, `locks`, `places`,
+The run writes lines to standard input: first the orders (JSON: `guard_s`, `wait_s`, `run`, `places`, `about`,
 `targets`), at which the guard locks the bench; then "watch", at which it connects; a number as each beat; and in the
 end "stop", or "leave" when there is nothing to be made safe. The guard answers with JSON lines on standard output:
 `{"claimed": true}` once the bench is this run's, `{"ready": true}` once it is on watch, `{"beat": n}` for each beat,
@@ -20,13 +20,14 @@ import queue
 import signal
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
-from instruments.locks import Locks
+from labpgt.locks import Locks
 
 PERSIST_S = 60.0
 """How long the guard goes on trying to make an instrument safe."""
+STUCK_S = 30.0
+"""On top of that: a driver that is not back by then is stuck in its library; the bench is let go of all the same."""
 FIRST_TRY_S = 0.4
 """Patience with the first attempt, which uses the connection held since the start; it doubles with each attempt."""
 LONGEST_PAUSE_S = 2.0
@@ -173,7 +174,7 @@ class Watch:
         if kind != "orders":
             return 0  # The run died before it said what to watch: RF was never on.
         targets: list[Target] = orders["targets"]
-        self._locks = Locks(orders["places"], Path(orders["locks"]))
+        self._locks = Locks(orders["places"], orders["about"])
         threading.Thread(target=self._claim, args=(self._locks, orders["wait_s"], orders["run"]), daemon=True).start()
         guard_s, last = orders["guard_s"], time.monotonic()
         ours, waiting, problems = False, 0, []
@@ -280,8 +281,15 @@ class Watch:
         for rank, target in enumerate(targets):
             threading.Thread(target=self._secure_one, args=(target, rank, rf_off, outcome), daemon=True).start()
         told = []
+        deadline = time.monotonic() + PERSIST_S + STUCK_S
         for _ in targets:
-            safe, text = outcome.get()
+            try:
+                safe, text = outcome.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                safe, text = (
+                    False,
+                    f"an instrument gave no word in {PERSIST_S + STUCK_S:g} s; make it safe by hand",
+                )
             told.append((safe, text))
             if unasked or not safe:
                 self._say(text if safe else f"NOT SAFE: {text}")

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from instruments import locks
 from instruments.asking import Asked
 from instruments.bench import Bench, Entry
 from instruments.connect import WrongInstrument, close, connect, visa_errors
 from instruments.guard_process import visa
 from instruments.safety import places
+from labpgt import locks
 from labpgt.errors import DeviceFault, InputError
 
 CONNECTED, WRONG = "connected", "wrong instrument"

@@ -1,4 +1,4 @@
-"""`labpgt rf-off`: RF off on a bench, whoever uses it."""
+"""`labpgt rf-off`: RF off on a bench, whoever uses it, or on every bench that this computer uses."""
 
 import contextlib
 import json
@@ -10,52 +10,103 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from labpgt.errors import DeviceFault, LabpgtError
+from labpgt.errors import DeviceFault, InputError, LabpgtError
 
 if TYPE_CHECKING:
     from instruments.sentinel import Off, Sentinel
 
 
 def rf_off(
-    bench: Annotated[Path, typer.Argument(metavar="BENCH.toml", help="The bench's file.", show_default=False)],
+    bench: Annotated[
+        Path | None,
+        typer.Argument(metavar="BENCH.toml", help="The bench's file; none: every bench in use.", show_default=False),
+    ] = None,
     serve: Annotated[
         bool,
         typer.Option("--serve", help="Stay, and obey the lines `off` and `state` on standard input, in JSON."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
-    """Turn RF off on a bench at once, whatever run has it; then attenuation up and amplifier off.
+    """Turn RF off at once, whatever run has the bench; then attenuation up and amplifier off.
 
-    Each instrument on its own, over a new connection, and asked afterwards whether it is safe. The run is not asked and
-    not ended: it finds RF off at its next capture, and pauses. It may turn RF on again when it goes on: end it as well
-    (`labpgt stop FILE.h5`).
+    Without a file: on every bench that a run on this computer has, whoever started it; and those runs are asked to
+    stop. It ends when none has a bench any more.
+
+    With a file: on that bench. A run that has it is not ended: it finds RF off at its next capture, pauses, and may
+    turn RF on again when it goes on. End it as well (`labpgt stop FILE.h5`).
+
+    Each instrument on its own, over a new connection, and asked afterwards whether it is safe. What a run has read in
+    the bench's file counts also when the file has been changed or removed since.
 
     With --serve everything is loaded beforehand, for a panic button: `off` answers `{"off": true, ...}`, `state` says
     whether RF is on, the end of standard input ends it and leaves RF as it is.
 
-    Exit codes: 0 all safe, 2 the file describes no bench, 3 something is not safe; what it is stands in the message.
+    Exit codes: 0 all safe, 2 the file describes no bench or no bench is in use, 3 something is not safe; what it is
+    stands in the message.
     """
     if serve:
+        if bench is None:
+            raise InputError("rf-off --serve: no bench is named; give its file: labpgt rf-off BENCH.toml --serve")
         _serve(bench)
         return
-    from instruments.bench import load_bench
+    if bench is None:
+        _everywhere(as_json)
+        return
     from instruments.guard_process import visa
-    from instruments.sentinel import Sentinel
+    from instruments.in_use import sentinel_of
 
-    described = load_bench(bench)
+    sentinel = sentinel_of(bench)
     visa()
-    found = Sentinel(described).off()
+    found = sentinel.off()
     if as_json:
-        sys.stdout.write(json.dumps({"bench": described.name, "done": found.done, **_told(found)}) + "\n")
+        words = {"bench": sentinel.name, "done": found.done, "notes": sentinel.notes, **_told(found)}
+        sys.stdout.write(json.dumps(words) + "\n")
         if not found.off:
             raise typer.Exit(DeviceFault.exit_code)
         return
-    for text in found.done:
+    for text in (*sentinel.notes, *found.done):
         sys.stdout.write(text + "\n")
     if found.in_use:
         sys.stdout.write(f"{_note(found.in_use)}\n")
     if not found.off:
         raise DeviceFault("\n".join(f"NOT SAFE: {problem}" for problem in found.problems))
+
+
+def _everywhere(as_json: bool) -> None:
+    """Turn RF off on every bench in use and end what uses it."""
+    from instruments.guard_process import visa
+    from instruments.in_use import Everywhere
+
+    visa()
+    everywhere = Everywhere()
+    try:
+        everywhere.turn_off()
+    except OSError as error:
+        raise DeviceFault(f"{error}; who uses which bench cannot be known: labpgt rf-off BENCH.toml") from error
+    if not everywhere.found and not everywhere.problems:
+        raise InputError(
+            "rf-off: no run on this computer has a bench now, so nothing was switched; to turn RF off all the same, "
+            "name the bench: labpgt rf-off BENCH.toml"
+        )
+    problems = [*everywhere.problems]
+    benches = []
+    for found in everywhere.found:
+        problems += [f"{found.name}: {problem}" for problem in found.off.problems]
+        file = None if found.file is None else str(found.file)
+        benches.append({"bench": found.name, "file": file, "done": found.off.done, **_told(found.off)})
+        benches[-1]["in_use"] = found.in_use
+    if as_json:
+        words = {"off": not problems, "benches": benches, "notes": everywhere.notes, "problems": problems}
+        sys.stdout.write(json.dumps(words) + "\n")
+        if problems:
+            raise typer.Exit(DeviceFault.exit_code)
+        return
+    for found in everywhere.found:
+        sys.stdout.write(f"{found.name} ({found.file or 'of no file'}), in use by {found.in_use}:\n")
+        sys.stdout.writelines(f"  {text}\n" for text in found.off.done)
+    sys.stdout.writelines(f"{text}\n" for text in everywhere.notes)
+    if problems:
+        raise DeviceFault("\n".join(f"NOT SAFE: {problem}" for problem in problems))
 
 
 def _serve(path: Path) -> None:
@@ -65,17 +116,15 @@ def _serve(path: Path) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     say = _Voice()
     try:
-        from instruments.bench import load_bench
         from instruments.guard_process import visa
-        from instruments.sentinel import Sentinel
+        from instruments.in_use import sentinel_of
 
-        bench = load_bench(path)
-        sentinel = Sentinel(bench)
+        sentinel = sentinel_of(path)
         visa()
     except LabpgtError as error:
         say({"error": str(error), "exit_code": error.exit_code})
         raise typer.Exit(error.exit_code) from error
-    say({"ready": True, "bench": bench.name, "guarded": sentinel.roles})
+    say({"ready": True, "bench": sentinel.name, "guarded": sentinel.roles})
     at_work: list[threading.Thread] = []
     for line in sys.stdin:
         word = line.strip()

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 from instruments.bench import Bench, Entry, SupplyEntry, same_address
 from instruments.guard_process import Target, make_safe
@@ -143,6 +144,11 @@ def places(bench: Bench) -> dict[str, str]:
         + (f" channel {entry.channel}" if isinstance(entry, SupplyEntry) else "")
         for role, entry in bench.entries().items()
     }
+
+
+def about(bench: Bench) -> dict[str, Any]:
+    """Return what the locks on a bench say of it, so that whoever finds them can turn its RF off."""
+    return {"file": None if bench.file is None else str(bench.file), "bench": bench.model_dump(mode="json")}
 
 
 def make_all_safe(steps: Sequence[tuple[str, Callable[[], None]]]) -> list[str]:

@@ -7,20 +7,23 @@ by its own checks what was done to it.
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from instruments import locks
 from instruments.asking import Asked
 from instruments.bench import Bench, SupplyEntry, same_address
 from instruments.guard_process import LEAD_S, Line, Stranger, Target, is_safe, make_safe
 from instruments.safety import GUARDED, places, safe_target
+from labpgt import locks
 from labpgt.errors import DeviceFault
 
 LONGEST_S = 5.0
 """How long it is tried at most to make an instrument safe, where its file does not say less."""
 ANSWER_S = 1.0
 """Longest wait for an answer to the question whether an instrument is on."""
+STUCK_S = 10.0
+"""On top of all that an instrument is tried for: a driver that is not back by then is stuck in its library."""
 _SPARE_S = 0.2
 """Time on top of it to say in words what went wrong."""
 
@@ -49,25 +52,44 @@ class Off:
 class Sentinel:
     """Makes the guarded instruments of one bench safe when told, each on its own, and asks them whether they are."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._places = places(bench)
-        self._targets: list[Target] = []
+    def __init__(self, bench: Bench, *others: Bench, notes: Sequence[str] = ()) -> None:
+        """`others` are what runs that still have the bench have read in its file before it was changed.
+
+        `notes` are told with the state.
+        """
+        self.name = bench.name
+        self._places: dict[str, str] = {}
+        self._targets: dict[str, Target] = {}
+        """By role; those of `others` by role and address."""
+        self.notes = list(notes)
         self._problems: list[str] = []
         """Instruments that nobody knows how to make safe."""
+        self._shared: set[str] = set()
+        for described in (bench, *others):
+            self._places |= places(described)
+            self._add(described, first=described is bench)
+        self._questions = {role: Asked(role, _State(target)) for role, target in self._targets.items()}
+
+    def _add(self, bench: Bench, first: bool) -> None:
+        known = [_who(target) for target in self._targets.values()]
         for role, entry in bench.entries().items():
-            if role in GUARDED:
-                try:
-                    self._targets.append(safe_target(role, entry, min(bench.timeout_of(role), LONGEST_S)))
-                except DeviceFault as error:
-                    self._problems.append(f"{error}; make it safe by hand")
-        self._states = {target["role"]: _State(target) for target in self._targets}
-        self._questions = {role: Asked(role, state) for role, state in self._states.items()}
-        self._shared = _shared_selection(bench)
+            if role not in GUARDED:
+                continue
+            try:
+                target = safe_target(role, entry, min(bench.timeout_of(role), LONGEST_S))
+            except DeviceFault as error:
+                self._problems.append(f"{error}; make it safe by hand")
+                continue
+            if _who(target) not in known:
+                name = role if first else _where(target)
+                self._targets[name] = target
+                if role in _shared_selection(bench):
+                    self._shared.add(name)
 
     @property
     def roles(self) -> list[str]:
         """Roles of the instruments that are made safe, RF first."""
-        return [target["role"] for target in self._targets]
+        return list(self._targets)
 
     def off(self) -> Off:
         """RF off first, then gain down and amplifier off, over fresh connections, each verified; never raises.
@@ -77,34 +99,50 @@ class Sentinel:
         """
         begun = time.monotonic()
         found = Off(problems=list(self._problems), in_use=locks.holder(self._places))
-        rf_off, outcomes = threading.Event(), queue.SimpleQueue[tuple[str, bool, str, float]]()
-        if "source" not in self.roles:
+        rf_off, outcomes = threading.Event(), queue.SimpleQueue[tuple[Target, bool, str, float]]()
+        sources = [target for target in self._targets.values() if target["role"] == "source"]
+        outstanding, off_at = len(sources), list[float]()
+        if not sources:
             rf_off.set()
-        for target in self._targets:
+        for target in self._targets.values():
             threading.Thread(target=_secure, args=(target, rf_off, outcomes), daemon=True).start()
-        for _ in self._targets:
-            role, safe, text, at = outcomes.get()
+        waiting = list(self._targets.values())
+        deadline = begun + 2 * max((target["timeout_s"] for target in waiting), default=0.0) + STUCK_S
+        while waiting:
+            try:
+                target, safe, text, at = outcomes.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                found.problems += [
+                    f"{_where(target)}: no word within {deadline - begun:g} s; make it safe by hand"
+                    for target in waiting
+                ]
+                break
+            waiting.remove(target)
             (found.done if safe else found.problems).append(text)
-            if role == "source" and safe:
-                found.rf_off_s = at - begun
+            if target["role"] == "source":
+                off_at += [at] if safe else []
+                outstanding -= 1
+                if not outstanding:
+                    rf_off.set()
+        if sources and len(off_at) == len(sources):
+            found.rf_off_s = max(off_at) - begun
         found.took_s = time.monotonic() - begun
         return found
 
     def state(self) -> dict[str, Any]:
         """Ask whether RF is on, over connections that are kept; an instrument that hangs is not waited for long.
 
-        Returns "rf" of the source ("on", "off" or "unknown"), "in_use", and for each role whether it is "on" (not in
-        its safe state), with its answer.
+        Returns "rf" of the source ("on", "off" or "unknown"; "on" also while one that the file named before is on),
+        "in_use", and for each role whether it is "on" (not in its safe state), with its answer.
         """
         in_use = locks.holder(self._places)
         asked = [role for role in self._questions if not (in_use and role in self._shared)]
         for role in asked:
             self._questions[role].ask()
         deadline = time.monotonic() + ANSWER_S + _SPARE_S
-        roles, problems = {}, list(self._problems)
-        for target in self._targets:
-            role = target["role"]
-            where = f"{role} at {target['address']}"
+        roles, problems = {}, [*self.notes, *self._problems]
+        for role, target in self._targets.items():
+            where = _where(target)
             if role not in asked:
                 found = _Found(problem="not asked while a run selects the channels of the same supply")
             else:
@@ -113,6 +151,8 @@ class Sentinel:
             if found.problem:
                 problems.append(f"{where}: {found.problem}")
         rf = roles["source"]["rf"] if "source" in roles else "unknown"
+        if any(roles[role]["rf"] == "on" for role, target in self._targets.items() if target["role"] == "source"):
+            rf = "on"
         return {"rf": rf, "since": None, "in_use": in_use, "roles": roles, "problems": problems}
 
 
@@ -167,7 +207,7 @@ class _State:
 
 
 def _secure(
-    target: Target, rf_off: threading.Event, outcomes: "queue.SimpleQueue[tuple[str, bool, str, float]]"
+    target: Target, rf_off: threading.Event, outcomes: "queue.SimpleQueue[tuple[Target, bool, str, float]]"
 ) -> None:
     """Make one instrument safe, the source before the others, and say what was reached."""
     is_source = target["role"] == "source"
@@ -181,9 +221,7 @@ def _secure(
             f"({_why(error)}); make it safe by hand"
         )
         safe = False
-    if is_source:
-        rf_off.set()
-    outcomes.put((target["role"], safe, text, time.monotonic()))
+    outcomes.put((target, safe, text, time.monotonic()))
 
 
 def _reached(target: Target, rf_off: threading.Event, first: bool) -> str:
@@ -215,6 +253,11 @@ def _why(error: Exception) -> str:
     from instruments.sockets import explained  # Late, as pyvisa itself: the bench's file is looked at before.
 
     return explained(error)
+
+
+def _who(target: Target) -> tuple[object, ...]:
+    """Return what two descriptions of one instrument have in common."""
+    return same_address(target["address"]), target["model"].upper(), tuple(target["send"])
 
 
 def _where(target: Target) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from labpgt.config import Config
 from labpgt.device import Reservoir
 from labpgt.errors import DeviceFault, InputError, LabpgtError
 from labpgt.validation import nearest, problems, validated
@@ -18,6 +19,18 @@ GROUP = "labpgt.reservoirs"
 def registered() -> dict[str, EntryPoint]:
     """Return the entry points of every registered reservoir, by name. Nothing is imported."""
     return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def own_code(config: Config) -> dict[str, str]:
+    """Return what a run imports because its configuration names it, `module:name` by `section.key`.
+
+    Whoever takes a configuration from a session file asks a person first: a file may come from anywhere.
+    """
+    network, device = config.network, config.device.name
+    named = {"network.pre": network.pre, "network.readout": network.readout}
+    if ":" in device and not device.startswith("replay:") and device not in registered():
+        named["device.name"] = device
+    return {key: name for key, name in named.items() if name is not None}
 
 
 def device_class(name: str) -> type[Any]:

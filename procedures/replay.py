@@ -8,6 +8,7 @@ from rich.console import Console
 
 from labpgt.config import Config, from_toml_text
 from labpgt.errors import DeviceFault, InputError
+from labpgt.registry import own_code
 from labpgt.replay import ReplayMismatch, Verdict, replay
 from labpgt.session import Session
 from labpgt.session.checked import reported
@@ -17,7 +18,7 @@ from procedures.console import ConsoleWatcher
 from procedures.train import StopRequest
 
 
-def trusted_configuration(session: Session, allowed: Sequence[str]) -> Config:
+def trusted_configuration(session: Session, allowed: Sequence[str], *, with_device: bool = False) -> Config:
     """Return the recorded configuration; code that it names is imported only if `allowed` names it too.
 
     A session file may come from anywhere: nothing in it is imported because the file says so.
@@ -30,12 +31,12 @@ def trusted_configuration(session: Session, allowed: Sequence[str]) -> Config:
                 f"task.path = {config.task.path!r} is not a file seen from {Path.cwd()}; give the same data, in the "
                 "place seen from where the run was started"
             )
-    for key in ("pre", "readout"):
-        named = getattr(config.network, key)
-        if named is not None and named not in allowed:
+    for key, named in own_code(config).items():
+        # The recording stands in for the device; who opens the real one gives `with_device`.
+        if named not in allowed and (with_device or key != "device.name"):
             raise InputError(
-                f"{session.path}: was trained with network.{key} = {named!r}, code that a file cannot be trusted to "
-                f"name. If it is yours, say so with --allow {named}"
+                f"{session.path}: was recorded with {key} = {named!r}, code that a file cannot be trusted to name. If "
+                f"it is yours, say so with --allow {named}"
             )
     return config
 

@@ -14,7 +14,7 @@ from labpgt.config import Config
 from labpgt.device import Reservoir
 from labpgt.errors import InputError
 from labpgt.events import RunResumed, RunStopped, RunWarning, Status, Subscriber
-from labpgt.registry import make_device, registered
+from labpgt.registry import make_device
 from labpgt.replay import check_data
 from labpgt.resume import ResumedReservoir, check_device, check_settings, comparison, tolerance_of
 from labpgt.session import Recovery, Session, SessionWriter
@@ -58,7 +58,7 @@ def resume(
     Session(path).close()  # what is no session is refused before anything is written beside it
     with _alone(path), Session(path) as session:
         _check_resumable(session)
-        config = _trusted(session, allowed, device is not None)
+        config = trusted_configuration(session, allowed, with_device=device is None)
         dataset = load_dataset(config.task, config.training.seed)
         check_data(session, config, dataset)
         recovery = Recovery(session)
@@ -143,17 +143,6 @@ def _check_resumable(session: Session) -> None:
             f"{session.path}: the run is still going on (process {writer.get('pid')} on {writer.get('host')}); "
             "watch it with labpgt watch, or stop it first, with labpgt stop"
         )
-
-
-def _trusted(session: Session, allowed: Sequence[str], given: bool) -> Config:
-    config = trusted_configuration(session, allowed)
-    name = config.device.name
-    if not given and name not in registered() and not name.startswith("replay:") and name not in allowed:
-        raise InputError(
-            f"{session.path}: was recorded with device {name!r}, code that a file cannot be trusted to name. If it is "
-            f"yours, say so with --allow {name}"
-        )
-    return config
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from labpgt import locks
+
 POSSIBLE = "forkserver" in multiprocessing.get_all_start_methods()
 _IMPORTED = (
     *("tests.kills", "procedures.resume", "procedures.console", "procedures.commands.runs"),
@@ -59,7 +61,9 @@ def start_command(
         file.touch()
     context = multiprocessing.get_context("forkserver")
     begins, begun = context.Pipe(duplex=False)
-    process = start(_command, begun, list(argv), str(place), str(out), str(err), dict(environment or {}))
+    # It is no child of this process: which locks it sees must be told.
+    told = {locks.VARIABLE: os.environ[locks.VARIABLE], **(environment or {})}
+    process = start(_command, begun, list(argv), str(place), str(out), str(err), told)
     begins.recv()  # from now on a signal does what it does to an interpreter of its own
     begins.close()
     begun.close()

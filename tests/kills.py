@@ -125,12 +125,19 @@ def reference(start: Start, folder: Path, estimator: str, epochs: int) -> Refere
     """Run once without a kill."""
     folder.mkdir(parents=True, exist_ok=True)
     config = write_config(folder, estimator, epochs)
-    path = folder / "whole.h5"
-    with running(start, folder, "train", config, "--out", path, "--json") as child:
+    with running(start, folder, "train", config, "--out", folder / "whole.h5", "--json") as child:
         assert child.process.wait() == 0, child.err
         report = json.loads(child.out)
-    with Session(path) as session:
-        return Reference(config, report["parameters_sha256"], session.shots())
+    recorded = read_reference(folder)
+    assert recorded.sha256 == report["parameters_sha256"]
+    return recorded
+
+
+def read_reference(folder: Path) -> Reference:
+    """Return what `reference` left in a folder of its own."""
+    (config,) = folder.glob("*.toml")
+    with Session(folder / "whole.h5") as session:
+        return Reference(config, session.parameters_sha256, session.shots())
 
 
 @dataclass

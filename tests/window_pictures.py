@@ -20,7 +20,6 @@ from PyQt6.QtWidgets import QApplication
 
 from gui.jobs import JobState
 from gui.lab import Lab
-from gui.runs.entry import Standing
 from gui.state import State
 from gui.theme import Mode, Theme
 from gui.window import MainWindow
@@ -113,7 +112,7 @@ def pictures(window: MainWindow, folder: Path) -> None:
     camera.configure("twin.toml", ECHO, "jacobian-twin", 60)
     camera.configure("ring.toml", RING.format(bench=window.bench.bench), "jacobian-twin", 6)
     camera.configure("pgt.toml", ECHO, "pgt", 3)
-    until(lambda: queue.entries[0].standing is Standing.DONE, "the first run")
+    until(lambda: queue.entries[0].standing is JobState.DONE, "the first run")
     second = queue.entries[1]
     until(lambda: second.job is not None and second.job.progress.share > 0.3, "the second run")
     camera.take("runs")
@@ -122,7 +121,7 @@ def pictures(window: MainWindow, folder: Path) -> None:
     window.show_live(second.job.session)
     until(lambda: second.job is None or second.job.progress.share > 0.6 or second.job.state.over, "the second run")
     camera.take("live")
-    until(lambda: not lab.jobs.working and all(e.standing is Standing.DONE for e in queue.entries), "the queue")
+    until(lambda: not lab.jobs.working and all(e.standing is JobState.DONE for e in queue.entries), "the queue")
 
     ring = queue.entries[2].session
     window.open_session(ring)

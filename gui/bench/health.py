@@ -5,7 +5,7 @@ from typing import Any
 
 from PyQt6.QtWidgets import QFormLayout, QGroupBox, QLabel
 
-from gui.bench.instruments import worded
+from labpgt.units import worded
 
 ROWS = {
     "noise_floor": ("Noise floor", "", "Deviation of a response between repeats without drive"),

@@ -7,6 +7,7 @@ from PyQt6.QtGui import QBrush
 from PyQt6.QtWidgets import QTreeWidget, QTreeWidgetItem
 
 from gui.theme import Theme
+from labpgt.units import worded
 
 _COLUMNS = ("Instrument", "Value", "State", "Address")
 
@@ -87,19 +88,3 @@ class Instruments(QTreeWidget):
             font = item.font(0)
             font.setBold(True)
             item.setFont(0, font)
-
-
-_SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
-_SCALED = ("Hz", "s", "V", "A", "T", "W")
-
-
-def worded(value: Any, unit: str) -> str:
-    """Return a value with its unit as a person reads it: 4.2 GHz, -8 dBm, on."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, int | float) and unit in _SCALED and value:
-        scale, prefix = next(((s, p) for s, p in _SCALES if abs(value) >= s), _SCALES[-1])
-        return f"{value / scale:.9g} {prefix}{unit}"
-    if isinstance(value, float):
-        return f"{value:.6g} {unit}".rstrip()
-    return f"{value} {unit}".rstrip()

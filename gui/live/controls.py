@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from PyQt6.QtGui import QAction
-from PyQt6.QtWidgets import QComboBox, QMenu, QToolButton, QWidget
+from PyQt6.QtWidgets import QComboBox, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from gui.flow import Flow
 from gui.lab import Lab
@@ -36,8 +36,10 @@ class Controls(QWidget):
         self.held = False
         """Whether the plots stay as they are."""
         self._row = Flow(self)
-        self._row.setContentsMargins(0, 0, 0, 0)
-        self._row.setSpacing(self.fontMetrics().height() // 3)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self._row)
+        self._row.set_spacing(self.fontMetrics().height() // 3)
         self._button("open", "Open…", "O", "Watch a session, running or not", page.ask_for_session)
         self._against = self._choice(
             "against", "X axis", "X", "What the x axis of the run's plots is", [str(a) for a in Against]
@@ -53,7 +55,7 @@ class Controls(QWidget):
         apart = "Show some nodes of the last response as curves of their own"
         self._button("nodes", "Nodes apart", "P", apart, self._nodes, checkable=True)
         for name in ("log", "marker", "image", "data"):
-            self._row.addWidget(lab.actions.button(lab.actions[f"plot.{name}"], self))
+            self._row.add(lab.actions.button(lab.actions[f"plot.{name}"], self))
         for panel in page.panels:
             panel.plot.scaled.connect(self._remember)
 
@@ -92,7 +94,7 @@ class Controls(QWidget):
         self, name: str, text: str, shortcut: str, tip: str, do: Callable[..., object], *, checkable: bool = False
     ) -> None:
         action = self._lab.actions.add(self._page, f"live.{name}", text, shortcut, tip, do, checkable=checkable)
-        self._row.addWidget(self._lab.actions.button(action, self))
+        self._row.add(self._lab.actions.button(action, self))
 
     def _choice(self, name: str, title: str, shortcut: str, tip: str, choices: Sequence[str]) -> QComboBox:
         """Add a box with choices; its shortcut takes the next one."""
@@ -109,7 +111,7 @@ class Controls(QWidget):
         )
         box.setToolTip(f"{tip} (next: {action.shortcut().toString()})")
         box.currentIndexChanged.connect(lambda _: self._choose())
-        self._row.addWidget(box)
+        self._row.add(box)
         return box
 
     def _plots_menu(self) -> dict[str, QAction]:

@@ -4,12 +4,14 @@ import time
 from pathlib import Path
 
 import numpy as np
-from PyQt6.QtWidgets import QFileDialog, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PyQt6.QtCore import QTimer
+from PyQt6.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from gui.following import Follower
 from gui.lab import Lab
 from gui.live.controls import Controls
 from gui.live.detail import Detail
+from gui.live.grid import PlotGrid
 from gui.live.headline import Headline
 from gui.live.hold import HoldButtons
 from gui.live.panels import PANELS, How, Panel
@@ -20,8 +22,6 @@ from gui.series import Series
 from labpgt.events import Status
 from labpgt.follow_rows import News
 
-_COLUMNS = {1: 1, 2: 2, 3: 2, 4: 2, 5: 3, 6: 3, 7: 4, 8: 4}
-"""Of the grid, for so many plots."""
 _SIGNS = {"error": "✖ ", "warning": "▲ "}
 _LATELY_S = 60.0
 """A run whose last shot is no older uses its device."""
@@ -46,6 +46,14 @@ class LivePage(QWidget):
         self._bench_known = False
         self.drawn = 0
         """How often the plots were drawn."""
+        self._due: list[Panel] = []
+        """Plots to be drawn, one in each turn of the event loop: nothing else waits for more than one of them."""
+        self._anew: set[Panel] = set()
+        """Those that shall show everything then, and go along: the run is another one."""
+        self._turn = QTimer(self)
+        self._turn.setSingleShot(True)
+        self._turn.setInterval(0)
+        self._turn.timeout.connect(self._draw_next)
         self._detail = Detail()
         self._detail.found.connect(self._closer)
         self._detail_rows = 0, 0
@@ -59,8 +67,7 @@ class LivePage(QWidget):
         self.banner.setObjectName("live.banner")
         self.banner.setWordWrap(True)
         self.banner.hide()
-        self.grid = QGridLayout()
-        self.grid.setSpacing(self.fontMetrics().height() // 3)
+        self.grid = PlotGrid()
         self.controls = Controls(lab, self)
         self.hold = HoldButtons(lab, self)
         self.hold.refused.connect(lambda why: self.tell("error", why))
@@ -74,9 +81,9 @@ class LivePage(QWidget):
         layout.addLayout(top)
         for widget in (self.banner, self.controls):
             layout.addWidget(widget)
-        layout.addLayout(self.grid, 1)
+        layout.addWidget(self.grid, 1)
         for panel in self.panels:
-            panel.plot.setParent(self)
+            panel.plot.setParent(self.grid.widget())
             panel.plot.hide()
             panel.plot.zoomed.connect(lambda panel=panel: self._zoomed(panel))
             panel.plot.fitted.connect(self._look_no_closer)
@@ -92,8 +99,6 @@ class LivePage(QWidget):
         """Follow this session from now on, from its beginning."""
         self.close_session()
         self.path = Path(path)
-        for panel in self.panels:
-            panel.plot.say("")
         self.follower = Follower(self.path)
         self.follower.news.connect(self._take)
         self.follower.drained.connect(self._drained)
@@ -123,10 +128,11 @@ class LivePage(QWidget):
         self.run = Run()
         self.how.detail = None
         self.headline.reset()
-        for panel in self.panels:
-            panel.plot.say("")
-            panel.plot.fit()
-        self.draw()
+        self._begin_anew()
+        if self.controls.held:
+            self.draw()
+        else:
+            self._draw_soon()
 
     def tell(self, level: str, text: str) -> None:
         """Show a text above the plots; an empty one takes it away."""
@@ -144,37 +150,63 @@ class LivePage(QWidget):
         """Show these plots in a grid, or one of them alone."""
         self.alone = alone
         visible = chosen if alone is None else [alone]
-        while self.grid.count():
-            self.grid.takeAt(0)
-        columns = _COLUMNS.get(len(visible), 1)
-        for i in range(max(self.grid.rowCount(), self.grid.columnCount(), 4)):
-            self.grid.setRowStretch(i, 1 if i < -(-len(visible) // columns) else 0)
-            self.grid.setColumnStretch(i, 1 if i < columns else 0)
         for panel in self.panels:
             panel.plot.setVisible(panel in visible)
-        for i, panel in enumerate(visible):
-            self.grid.addWidget(panel.plot, i // columns, i % columns)
+        self.grid.arrange([panel.plot for panel in visible])
+        for panel in visible:
             panel.plot.refit()
         self.draw()
 
     def draw(self) -> None:
         """Draw the plots in view as the run is now."""
-        run, how = self.run, self.how
-        bounds = self._x_bounds()
-        growing = run.status is Status.RUNNING
-        label, unit = self._x_words()
+        self._due = []
         for panel in self.shown:
-            plot = panel.plot
-            if panel.along_run:
-                plot.growing, plot.x_bounds, plot.x_unit = growing, bounds, unit
-                plot.describe = self._describe
-                plot.label_axes(x_label=label)
-            panel.draw(run, how)
-            if self.path is None:
-                plot.say("No run is watched")
+            self._draw_one(panel)
+        self._draw_words()
+
+    def _begin_anew(self) -> None:
+        """Have every plot show everything and go along: those in view when it is their turn to be drawn."""
+        self._anew = set(self.shown)
+        for panel in self.panels:
+            if panel not in self._anew:
+                panel.plot.say("")
+                panel.plot.fit()
+
+    def _draw_soon(self) -> None:
+        """Draw the plots in view by turns; whoever waits for its turn keeps its place."""
+        self._due += [panel for panel in self.shown if panel not in self._due]
+        self._turn.start()
+
+    def _draw_next(self) -> None:
+        if self.controls.held:
+            return
+        if self._due:
+            self._draw_one(self._due.pop(0))
+        if self._due:
+            self._turn.start()
+        else:
+            self._draw_words()
+
+    def _draw_one(self, panel: Panel) -> None:
+        plot = panel.plot
+        if panel.along_run:
+            plot.growing, plot.x_bounds = self.run.status is Status.RUNNING, self._x_bounds()
+            plot.describe = self._describe
+            label, plot.x_unit = self._x_words()
+            plot.label_axes(x_label=label)
+        if panel in self._anew:
+            plot.say("")
+        panel.draw(self.run, self.how)
+        if self.path is None:
+            plot.say("No run is watched")
+        if panel in self._anew:
+            self._anew.remove(panel)
+            plot.fit()
+
+    def _draw_words(self) -> None:
         if self.path is not None:
-            self.headline.draw(run, self.path.name)
-        self.hold.draw(run, self.path)
+            self.headline.draw(self.run, self.path.name)
+        self.hold.draw(self.run, self.path)
         self.drawn += 1
 
     def fit_all(self) -> None:
@@ -231,8 +263,7 @@ class LivePage(QWidget):
         if self.run.started is not before or lost:
             self.tell("", "")
             self.headline.reset()
-            for panel in self.panels:
-                panel.plot.fit()
+            self._begin_anew()
             self._bench_known = False
 
     def _watch_over_bench(self) -> None:
@@ -249,7 +280,7 @@ class LivePage(QWidget):
         self.hold.draw(self.run, self.path)
         self._watch_over_bench()
         if self.isVisible() and not self.controls.held:
-            self.draw()
+            self._draw_soon()
         elif self.isVisible() and self.path is not None:
             self.headline.draw(self.run, self.path.name)  # plots may be held; how the run stands is not
 

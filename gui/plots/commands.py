@@ -88,7 +88,7 @@ class Commands(QObject):
     def _ask(self, plot: "Plot", title: str, kinds: str, ending: str, save: Callable[[Path], None]) -> None:
         """Ask where to, and save; the window goes on meanwhile."""
         folder = str(self._lab.state.settings.value("exports", "") or Path.cwd())
-        name = "-".join(re.findall(r"\w+", plot.title.lower())) or "plot"  # not every sign may be in a file's name
+        name = re.sub(r"[^\w.]+", "-", plot.title.lower()).strip("-")  # "/" and "|" stand in titles
         dialog = QFileDialog(plot, title, str(Path(folder) / f"{name}.{ending}"), kinds)
         dialog.setObjectName("plot.save")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)

@@ -81,9 +81,9 @@ class Model(QAbstractTableModel):
             self.changePersistentIndexList(old, new)
             self.layoutChanged.emit()
         else:
-            changed = [row for row, entry in enumerate(entries) if entry != self._entries[row]]
+            others = [row for row, (old, new) in enumerate(zip(self._entries, entries, strict=True)) if old != new]
             self._entries = entries
-            for row in changed:  # and no other: each is filtered and sorted anew
+            for row in others:  # not all: each that has changed is filtered and sorted anew
                 self.dataChanged.emit(self.index(row, 0), self.index(row, len(_COLUMNS) - 1))
         gone = [path for path in self._ticked if path not in {e.path for e in entries}]
         if gone:

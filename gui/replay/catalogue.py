@@ -1,12 +1,12 @@
 """The sessions of a folder, each in one line: read in a thread, and again only when a file has changed."""
 
 import os
+import stat
 import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any
 
 from labpgt.errors import LabpgtError
@@ -88,8 +88,8 @@ def _files(folder: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
                     found = (here / name).stat()
                 except OSError:
                     continue  # gone meanwhile
-                if not S_ISREG(found.st_mode):
-                    continue  # a pipe would be opened for ever
+                if not stat.S_ISREG(found.st_mode):
+                    continue  # a pipe: who opens it waits for ever
                 yield here / name, (found.st_mtime_ns, found.st_size)
     os.scandir(folder).close()  # says what is wrong with a folder that cannot be read
 

@@ -1,5 +1,6 @@
 """Learning curves of recorded runs and what they were set to, read in a thread for pages that compare runs."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -56,9 +57,12 @@ class Runs:
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[tuple[int, int], Run]] = {}
+        self.took_s = 0.0
+        """How long the last reading took."""
 
     def read(self, paths: Sequence[Path]) -> tuple[list[Run], dict[Path, str]]:
         """Return these runs, and why some of them cannot be read."""
+        began = time.perf_counter()
         runs, problems = [], {}
         for path in paths:
             try:
@@ -74,6 +78,7 @@ class Runs:
             except (LabpgtError, ValueError) as error:
                 problems[path] = str(error)
         self._known = {path: known for path, known in self._known.items() if path in paths}
+        self.took_s = time.perf_counter() - began
         return runs, problems
 
 

@@ -45,12 +45,12 @@ class OverlayTab(QWidget):
         self.plot = Plot(lab, "Learning curves", "training shots", "loss")
         self.plot.legend_lines = 0
         row = Flow()
-        row.addWidget(self.quantity)
-        row.addWidget(QLabel("against"))
-        row.addWidget(self.axis)
-        row.addWidget(self.note)
+        row.add(self.quantity)
+        row.add(QLabel("against"))
+        row.add(self.axis)
+        row.add(self.note)
         column = QVBoxLayout(self)
-        column.addLayout(row)
+        column.addWidget(row)
         column.addWidget(self.plot, 1)
         self._chose_quantity()
 

@@ -1,11 +1,10 @@
 """The page of recorded runs: a table of sessions at the left, the open one and the ticked ones at the right."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from PyQt6.QtCore import QByteArray, Qt, QTimer
-from PyQt6.QtGui import QCloseEvent
+from PyQt6.QtGui import QCloseEvent, QHideEvent, QShowEvent
 from PyQt6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from gui.lab import Lab
@@ -18,12 +17,18 @@ from gui.replay.overlay import OverlayTab
 from gui.replay.shots import ShotsTab
 from gui.replay.work import WorkBar
 from gui.replay.worker import Worker
+from gui.roomy import Roomy
 from labpgt.events import Status
 
 _COMPARE_MS = 2000
-"""Between two looks at compared runs that go on, at least."""
-_COMPARE_SHARE = 20
-"""The time between two looks is at least so many times that of one: of a long run, all updates are read."""
+"""Between two looks at compared runs that go on."""
+_SHARE = 0.05
+"""Of a processor that these looks may take: a long run is looked at less often."""
+
+_LETTERS = 52
+"""Of room that a session needs across."""
+_LINES, _LINES_STACKED = 27, 46
+"""Of room that a session needs up and down: with the facts of a shot beside its plots, and below them."""
 
 
 class ReplayPage(QWidget):
@@ -38,6 +43,8 @@ class ReplayPage(QWidget):
         self._wrong: dict[str, str] = {}
         """What is wrong, by what it concerns."""
         self._runs = Runs()
+        self._goes_on = False
+        """Whether one of the compared runs goes on."""
         self._worker = Worker("compare")
 
         self.browser = Browser(lab)
@@ -84,8 +91,8 @@ class ReplayPage(QWidget):
             self.tabs.setTabToolTip(number - 1, show.toolTip())
         self._lay_out()
         self._timer = QTimer(self)
-        self._timer.setInterval(_COMPARE_MS)
-        self._timer.timeout.connect(self._compare_again)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._compare)
         lab.theme.changed.connect(self._paint)
         self._tell()
 
@@ -101,8 +108,10 @@ class ReplayPage(QWidget):
         column.addWidget(self.tabs, 1)
         self._splitter = QSplitter(Qt.Orientation.Horizontal, objectName="replay.splitter")
         self._splitter.addWidget(self.browser)
-        self._splitter.addWidget(right)
         letter = self.fontMetrics().averageCharWidth()
+        beside = Roomy(right, self._least)
+        beside.setMinimumWidth(_LETTERS * letter)
+        self._splitter.addWidget(beside)
         self._splitter.setSizes([56 * letter, 142 * letter])
         self._splitter.setStretchFactor(1, 1)
         self._splitter.setChildrenCollapsible(False)
@@ -113,10 +122,14 @@ class ReplayPage(QWidget):
         row = QHBoxLayout(self)
         row.addWidget(self._splitter)
 
+    def _least(self, width: int) -> int:
+        """Return how tall what stands beside the table has to be."""
+        lines = _LINES_STACKED if self.shots.stacked(width) else _LINES
+        return lines * self.fontMetrics().lineSpacing()
+
     def activate(self) -> None:
         """The page is shown: the keyboard goes to the shots if a session is open, otherwise to the table."""
         (self.browser.table if self._session is None else self.shots.slider).setFocus()
-        self._compare_again()
 
     def open_session(self, path: Path) -> None:
         """Open a session, or a folder of sessions. What cannot be opened is said, and what is open stays open."""
@@ -186,28 +199,33 @@ class ReplayPage(QWidget):
     def _compare(self) -> None:
         """Have the ticked runs read, or the open one if none is ticked."""
         paths = self._ticked or ([] if self._session is None else [self._session.path])
+        self._worker.ask("compare", lambda: self._runs.read(paths), self._compared, self._not_compared)
 
-        def read() -> tuple[list[Run], dict[Path, str], float]:
-            began = time.monotonic()
-            return *self._runs.read(paths), time.monotonic() - began
-
-        self._worker.ask("compare", read, self._compared, lambda why: self._complain("compare", why))
-
-    def _compare_again(self) -> None:
-        """Read them again, if there is somebody to see it."""
-        if self.isVisible():
-            self._compare()
-
-    def _compared(self, found: tuple[list[Run], dict[Path, str], float]) -> None:
-        runs, problems, took_s = found
-        self._timer.setInterval(max(_COMPARE_MS, round(1000 * _COMPARE_SHARE * took_s)))
+    def _compared(self, found: tuple[list[Run], dict[Path, str]]) -> None:
+        runs, problems = found
         self._complain("compare", "\n".join(f"{path.name} cannot be compared: {why}" for path, why in problems.items()))
         self.overlay.show_runs(runs)
         self.settings.show_runs(runs)
-        if any(run.status == "running" for run in runs):
-            self._timer.start()
-        else:
-            self._timer.stop()
+        self._goes_on = any(run.status == "running" for run in runs)
+        self._look_again()
+
+    def _not_compared(self, why: str) -> None:
+        self._complain("compare", why)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self._timer.stop()
+        if self._goes_on and self.isVisible():
+            self._timer.start(max(_COMPARE_MS, int(1000 * self._runs.took_s / _SHARE)))
+
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: D102, N802
+        super().showEvent(event)
+        if self._goes_on:
+            self._compare()
+
+    def hideEvent(self, event: QHideEvent | None) -> None:  # noqa: D102, N802
+        self._timer.stop()  # nobody sees the curves
+        super().hideEvent(event)
 
     def _complain(self, about: str, why: str) -> None:
         if self._wrong.get(about, "") == why:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 from PyQt6.QtCore import Qt, QTimer, pyqtSignal
-from PyQt6.QtGui import QAction
+from PyQt6.QtGui import QAction, QResizeEvent
 from PyQt6.QtWidgets import (
     QComboBox,
     QFrame,
@@ -24,6 +24,8 @@ from gui.replay.facts import FactsPanel, facts_of
 from gui.replay.opened import Choice, OpenSession, Overview, ShotView
 
 PLAY_MS = 40
+_BESIDE = 80
+"""Mean letters across that plots and facts need beside each other."""
 _MOST = 2**31 - 1
 """What a slider and a spin box of Qt hold."""
 
@@ -123,12 +125,12 @@ class ShotsTab(QWidget):
         top.addWidget(self.slider, 1)
         for action in self._steps[3:]:
             top.addWidget(button(action))
-        bottom.addWidget(QLabel("Shot"))
-        bottom.addWidget(self.spin)
-        bottom.addWidget(self.choice)
+        bottom.add(QLabel("Shot"))
+        bottom.add(self.spin)
+        bottom.add(self.choice)
         for action in (self._other, self._play, self._newest):
-            bottom.addWidget(button(action))
-        bottom.addWidget(self.of)
+            bottom.add(button(action))
+        bottom.add(self.of)
         pictures = QSplitter(Qt.Orientation.Vertical)
         pictures.addWidget(self.picture)
         pictures.addWidget(self.half)
@@ -144,7 +146,7 @@ class ShotsTab(QWidget):
             widget.setAutoFillBackground(False)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setMinimumWidth(self.fontMetrics().averageCharWidth() * 36)
-        both = QSplitter(Qt.Orientation.Horizontal)
+        self._both = both = QSplitter(Qt.Orientation.Horizontal)
         both.addWidget(pictures)
         both.addWidget(scroll)
         both.setStretchFactor(0, 1)
@@ -153,8 +155,18 @@ class ShotsTab(QWidget):
         both.setSizes([90 * letter, 47 * letter])
         column = QVBoxLayout(self)
         column.addLayout(top)
-        column.addLayout(bottom)
+        column.addWidget(bottom)
         column.addWidget(both, 1)
+
+    def stacked(self, width: int) -> bool:
+        """Whether at this width the facts of a shot have no room beside its plots, and stand below them."""
+        return width < _BESIDE * self.fontMetrics().averageCharWidth()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: D102, N802  # Qt's own
+        super().resizeEvent(event)
+        wanted = Qt.Orientation.Vertical if self.stacked(self.width()) else Qt.Orientation.Horizontal
+        if self._both.orientation() != wanted:
+            self._both.setOrientation(wanted)
 
     @property
     def shown(self) -> ShotView | None:

@@ -3,6 +3,7 @@
 import math
 from datetime import datetime
 
+from gui.plots import words as plots
 from labpgt.events import Flag, Status
 
 SHAPES = {
@@ -40,7 +41,7 @@ def flags(value: int) -> str:
 
 def number(value: float | None, digits: int = 4) -> str:
     """Return a number with so many digits; a dash for what was not measured."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}g}"
+    return "–" if value is None or math.isnan(value) else plots.number(value, digits)
 
 
 def percent(value: float | None) -> str:

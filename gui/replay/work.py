@@ -8,6 +8,7 @@ from PyQt6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QLab
 from gui.flow import Flow
 from gui.jobs import Job, JobState
 from gui.lab import Lab
+from gui.own_code import allowing, ask, named_in
 from gui.replay.opened import Overview
 from labpgt.events import Status
 
@@ -86,16 +87,16 @@ class WorkBar(QWidget):
         button = self._lab.actions.button
         top, bottom = Flow(), QHBoxLayout()
         for action in (self.verify, self.resume, self.live, self.export, self.export_to):
-            top.addWidget(button(action))
-        top.addWidget(self.format)
-        top.addWidget(self.replace)
+            top.add(button(action))
+        top.add(self.format)
+        top.add(self.replace)
         bottom.addWidget(self.progress, 1)
         bottom.addWidget(self.outcome, 3)
         self._stop_button = button(self.stop)
         bottom.addWidget(self._stop_button, 0, Qt.AlignmentFlag.AlignTop)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addLayout(top)
+        column.addWidget(top)
         column.addLayout(bottom)
 
     @property
@@ -109,13 +110,24 @@ class WorkBar(QWidget):
         self._tell()
 
     def _verify(self) -> None:
-        path = self._path()
-        self._start(f"verify {path.name}", ["replay", str(path), "--verify", "--json"])
+        path, title = self._path(), f"verify {self._path().name}"
+        # The record stands in for the device, whose code is not needed.
+        named = {name: key for name, key in self._own_code().items() if key != "device.name"}
+        argv = ["replay", str(path), "--verify", "--json"]
+        ask(self, title, named, lambda allowed: self._start(title, [*argv, *allowing(allowed)], path))
 
     def _resume(self) -> None:
-        path = self._path()
-        if self._start(f"resume {path.name}", ["resume", str(path), "--json"], ready=True):
-            self._lab.live_wanted.emit(path)
+        path, title = self._path(), f"resume {self._path().name}"
+
+        def run(allowed: list[str]) -> None:
+            if self._start(title, ["resume", str(path), "--json", *allowing(allowed)], path, ready=True):
+                self._lab.live_wanted.emit(path)
+
+        ask(self, title, self._own_code(), run)
+
+    def _own_code(self) -> dict[str, str]:
+        assert self._overview is not None
+        return named_in(self._overview.configuration)
 
     def _go_live(self) -> None:
         self._lab.live_wanted.emit(self._path())
@@ -135,7 +147,7 @@ class WorkBar(QWidget):
     def _write_to(self, folder: Path) -> None:
         path = self._path()
         argv = ["export", str(path), "--to", self.format.currentData(), "--out", str(folder), "--json"]
-        self._start(f"export {path.name}", [*argv, "--force"] if self.replace.isChecked() else argv)
+        self._start(f"export {path.name}", [*argv, "--force"] if self.replace.isChecked() else argv, path)
 
     def _stop(self) -> None:
         if self.job is not None:
@@ -145,8 +157,7 @@ class WorkBar(QWidget):
         assert self._overview is not None
         return self._overview.path
 
-    def _start(self, title: str, argv: list[str], *, ready: bool = False) -> bool:
-        path = self._path()
+    def _start(self, title: str, argv: list[str], path: Path, *, ready: bool = False) -> bool:
         try:
             job = self._lab.jobs.start(title, argv, session=path if argv[0] == "resume" else None, ready=ready)
         except OSError as error:

@@ -8,16 +8,17 @@ from PyQt6.QtCore import QModelIndex, QRect, QSize, Qt
 from PyQt6.QtGui import QFont, QFontMetrics, QPainter
 from PyQt6.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
-from gui.runs.entry import SHAPES, Entry, Standing
+from gui.jobs import JobState
+from gui.runs.entry import SHAPES, Entry
 from gui.theme import Theme
 
 _ROLES = {
-    Standing.WAITING: "muted",
-    Standing.PAUSED: "warn",
-    Standing.STOPPING: "warn",
-    Standing.STOPPED: "warn",
-    Standing.DONE: "ok",
-    Standing.FAILED: "error",
+    JobState.WAITING: "muted",
+    JobState.PAUSED: "warn",
+    JobState.STOPPING: "warn",
+    JobState.STOPPED: "warn",
+    JobState.DONE: "ok",
+    JobState.FAILED: "error",
 }
 _TONES = {"quiet": "muted", "plain": "text", "bad": "error"}
 _WRAP = Qt.TextFlag.TextWordWrap.value
@@ -58,7 +59,7 @@ class EntryDelegate(QStyledItemDelegate):
 
     def _height(self, entry: Entry, option: QStyleOptionViewItem, width: int) -> int:
         metrics = option.fontMetrics
-        lines = 2 if _bar_shows(entry) or entry.standing is Standing.DONE else 1
+        lines = 2 if _bar_shows(entry) or entry.standing is JobState.DONE else 1
         height = _pad(metrics) * 2 + lines * self._line(metrics)
         for text, tone in entry.words:
             height += _fitted(text, tone == "quiet", width - 4 * _pad(metrics), option.font.toString())[1]
@@ -97,7 +98,7 @@ class EntryDelegate(QStyledItemDelegate):
         painter.setFont(option.font)
 
         figures = _figures(entry)
-        if _bar_shows(entry) or entry.standing is Standing.DONE:
+        if _bar_shows(entry) or entry.standing is JobState.DONE:
             row.moveTop(row.bottom() + 1)
             painter.setPen(self._theme.colour("text"))
             painter.drawText(row, _RIGHT, figures)
@@ -128,7 +129,7 @@ class EntryDelegate(QStyledItemDelegate):
         if entry.share:
             done = trough.adjusted(1, 1, 0, 0)
             done.setWidth(round((trough.width() - 1) * entry.share))
-            painter.fillRect(done, self._theme.colour("warn" if entry.standing is Standing.PAUSED else "accent"))
+            painter.fillRect(done, self._theme.colour("warn" if entry.standing is JobState.PAUSED else "accent"))
         painter.setPen(self._theme.colour("text"))
         painter.drawText(QRect(trough.right() + 6, row.top(), percent_width, row.height()), _LEFT, percent)
 
@@ -138,7 +139,7 @@ class EntryDelegate(QStyledItemDelegate):
 
 
 def _bar_shows(entry: Entry) -> bool:
-    return entry.standing.going or (entry.standing is not Standing.DONE and bool(entry.share))
+    return entry.standing.going or (entry.standing is not JobState.DONE and bool(entry.share))
 
 
 def _figures(entry: Entry) -> str:

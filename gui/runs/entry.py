@@ -1,7 +1,6 @@
 """One run of the queue: what it is to do, the job that does it, and how that went, in words."""
 
 import re
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +10,15 @@ from gui.form.form import Values
 from gui.jobs import Job, JobState
 from labpgt.config import Config
 
-
-class Standing(StrEnum):
-    """How a run of the queue stands: as its job does, or without one."""
-
-    WAITING = "waiting"
-    STARTING = "starting"
-    RUNNING = "running"
-    PAUSED = "paused"
-    STOPPING = "stopping"
-    DONE = "done"
-    STOPPED = "stopped"
-    FAILED = "failed"
-
-    @property
-    def over(self) -> bool:
-        """Whether it is not going and will not go by itself."""
-        return self in (Standing.DONE, Standing.STOPPED, Standing.FAILED)
-
-    @property
-    def going(self) -> bool:
-        """Whether a process is at it."""
-        return not self.over and self is not Standing.WAITING
-
-
 SHAPES = {
-    Standing.WAITING: "○",
-    Standing.STARTING: "◔",
-    Standing.RUNNING: "▶",
-    Standing.PAUSED: "‖",
-    Standing.STOPPING: "◧",
-    Standing.DONE: "✓",
-    Standing.STOPPED: "■",
-    Standing.FAILED: "✕",
+    JobState.WAITING: "○",
+    JobState.STARTING: "◔",
+    JobState.RUNNING: "▶",
+    JobState.PAUSED: "‖",
+    JobState.STOPPING: "◧",
+    JobState.DONE: "✓",
+    JobState.STOPPED: "■",
+    JobState.FAILED: "✕",
 }
 """A shape beside each word: colour is not the only sign."""
 ADVICE = {
@@ -60,6 +35,9 @@ ANEW = "Retry it to begin anew."
 _IN_USE = "another run is using it"
 """What a bench says that is not free."""
 _WAIT = "Wait until the other run has ended, or stop it where it goes on."
+_NOT_ALLOWED = "say so with --allow"
+"""What a session says whose code nobody has allowed."""
+_ASKED = "Resume it: you are asked whether that code may be run."
 _DEFAULTS = Config()
 _BY_SIGNAL = "Ctrl-C"
 """Reason that a run gives when the window has asked it to stop."""
@@ -81,8 +59,10 @@ class Entry(QObject):
         """Its session file, once it has one."""
         self.resume = False
         """Whether it is to go on in its session."""
+        self.allowed: list[str] = []
+        """Code of a person's own that its session names, and that may be run this time. Not kept for another window."""
         self.job: Job | None = None
-        self.standing = Standing.WAITING
+        self.standing = JobState.WAITING
         self.why = ""
         """Why it did not end well."""
         self.advice = ""
@@ -114,8 +94,8 @@ class Entry(QObject):
     def words(self) -> list[tuple[str, str]]:
         """What else is to be said, each with whether it is "quiet", "plain" or "bad"."""
         said = self.note or ", ".join(f"{key} {value}" for key, value in self._details().items())
-        lines = [(said, "quiet"), (self.why, "bad" if self.standing is Standing.FAILED else "plain")]
-        if self.standing is Standing.PAUSED and self.job is not None:
+        lines = [(said, "quiet"), (self.why, "bad" if self.standing is JobState.FAILED else "plain")]
+        if self.standing is JobState.PAUSED and self.job is not None:
             lines.append((self.job.message, "plain"))
         return [(text, tone) for text, tone in [*lines, (self.advice, "plain")] if text]
 
@@ -130,7 +110,7 @@ class Entry(QObject):
     @property
     def share(self) -> float | None:
         """Part that is done, of 1; None while that is not known."""
-        if self.standing is Standing.DONE:
+        if self.standing is JobState.DONE:
             return 1.0
         return self.job.progress.share if self.job is not None and self.job.progress.total else None
 
@@ -138,9 +118,9 @@ class Entry(QObject):
     def doing(self) -> str:
         """What it is at, in a word or two."""
         described = self.job.progress.description if self.job is not None else ""
-        if self.standing is Standing.RUNNING and described and described != "training":
+        if self.standing is JobState.RUNNING and described and described != "training":
             return f"{self.standing}: {described}"
-        if self.standing is Standing.WAITING and self.resume:
+        if self.standing is JobState.WAITING and self.resume:
             return "waiting to go on"
         return str(self.standing)
 
@@ -164,7 +144,7 @@ class Entry(QObject):
     @property
     def resumable(self) -> bool:
         """Whether there is a session that did not come to its end."""
-        return self.standing in (Standing.STOPPED, Standing.FAILED) and self.session is not None
+        return self.standing in (JobState.STOPPED, JobState.FAILED) and self.session is not None
 
     def attach(self, job: Job) -> None:
         """Follow the job that does it."""
@@ -179,11 +159,11 @@ class Entry(QObject):
 
     def fail(self, why: str, advice: str) -> None:
         """Be over before there was a job."""
-        self.standing, self.why, self.advice = Standing.FAILED, why, advice
+        self.standing, self.why, self.advice = JobState.FAILED, why, advice
         self.changed.emit()
         self.ended.emit()
 
-    def settle(self, standing: Standing, why: str = "", advice: str = "") -> None:
+    def settle(self, standing: JobState, why: str = "", advice: str = "") -> None:
         """Stand otherwise, without a job."""
         self.job = None
         self.standing, self.why, self.advice = standing, why, advice
@@ -198,7 +178,7 @@ class Entry(QObject):
 
     def _follow(self) -> None:
         assert self.job is not None
-        self.standing = Standing(self.job.state.value)
+        self.standing = self.job.state
         self.changed.emit()
 
     def _end(self) -> None:
@@ -231,5 +211,7 @@ def advice(job: Job, *, resumable: bool) -> str:
     danger = BY_HAND if "by hand" in job.message else ""
     anew = ANEW if job.state is JobState.STOPPED else RETRY
     then = "" if job.exit_code == 2 else RESUME if resumable else anew
+    if _NOT_ALLOWED in job.message:
+        return _ASKED
     first = _WAIT if _IN_USE in job.message else ADVICE.get(job.exit_code or 0, "")
     return " ".join(text for text in (danger, first, then) if text)

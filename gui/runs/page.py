@@ -26,6 +26,7 @@ from gui.form.form import ConfigForm
 from gui.form.reading import InThread, configuration_in, parsed
 from gui.form.row import WRONG
 from gui.lab import Lab
+from gui.own_code import ask, named_in
 from gui.runs.entry import Entry
 from gui.runs.panel import QueuePanel
 from gui.runs.queue import RunQueue
@@ -64,7 +65,7 @@ class RunsPage(QWidget):
         self.checker.checked.connect(self._checked)
         self.checker.estimated.connect(self._estimated)
         self.form.changed.connect(self._form_changed)
-        self.sweep.wanted.connect(self.queue.add)
+        self.sweep.wanted.connect(self._add_sweep)
         self.panel.edit_wanted.connect(lambda entry: self.fill(entry.config, entry.title))
         lab.configuration_wanted.connect(self.open)
         lab.device_wanted.connect(self.use_device)
@@ -316,11 +317,19 @@ class RunsPage(QWidget):
         """Check what is in the form, and add it at the end of the queue."""
         self._add_checked(next_one=False)
 
+    def _add_sweep(self, entries: list[Entry]) -> None:
+        named = {name: key for entry in entries for name, key in named_in(entry.config).items()}
+        ask(self, f"run {len(entries)} runs", named, lambda _names: self.queue.add(entries))
+
     def _add_checked(self, *, next_one: bool) -> None:
         if self.form.unreadable:
             self._next()
             return
         entry = Entry(self.form.values())
+        doing = f"run {entry.title}"
+        ask(self, doing, named_in(entry.config), lambda _names: self._add_allowed(entry, next_one=next_one))
+
+    def _add_allowed(self, entry: Entry, *, next_one: bool) -> None:
         times_held = self.queue.times_held
 
         def answered(problems: dict[int, dict[str, str]], why: str) -> None:

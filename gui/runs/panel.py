@@ -15,9 +15,13 @@ from PyQt6.QtWidgets import (
 )
 
 from gui.flow import Flow
+from gui.form.form import Values
+from gui.form.reading import InThread, configuration_in
+from gui.jobs import JobState
 from gui.lab import Lab
+from gui.own_code import ask, named_in
 from gui.runs.delegate import EntryDelegate
-from gui.runs.entry import Entry, Standing
+from gui.runs.entry import Entry
 from gui.runs.queue import RunQueue
 
 MOST_AT_ONCE = 16
@@ -136,7 +140,7 @@ class QueuePanel(QWidget):
         column.setContentsMargins(self.fontMetrics().averageCharWidth() // 2, 0, 0, 0)
         top = Flow()
         for action in (self._hold, self._pause, self._stop, self._live_action):
-            top.addWidget(self._lab.actions.button(action, self))
+            top.add(self._lab.actions.button(action, self))
         label = QLabel("At a &time", self)
         label.setBuddy(self.at_once)
         together = QWidget(self)
@@ -144,13 +148,13 @@ class QueuePanel(QWidget):
         at_once.setContentsMargins(0, 0, 0, 0)
         at_once.addWidget(label)
         at_once.addWidget(self.at_once)
-        top.addWidget(together)
+        top.add(together)
         below = Flow()
         for action in (self._up, self._down, self._resume, self._retry, self._edit, self._remove, self._clear):
-            below.addWidget(self._lab.actions.button(action, self))
+            below.add(self._lab.actions.button(action, self))
         for line in (top, below):
-            line.setSpacing(self.fontMetrics().averageCharWidth() // 2)
-            column.addLayout(line)
+            line.set_spacing(self.fontMetrics().averageCharWidth() // 2)
+            column.addWidget(line)
         column.addWidget(self.held)
         column.addWidget(self.empty)
         column.addWidget(self.view, 1)
@@ -179,17 +183,17 @@ class QueuePanel(QWidget):
         entry, going = self.selected, self.in_hand
         standing = entry.standing if entry is not None else None
         at = self.queue.entries.index(entry) if entry is not None else -1
-        self._pause.setEnabled(going is not None and going.standing in (Standing.RUNNING, Standing.PAUSED))
-        self._pause.setText("Go on" if going is not None and going.standing is Standing.PAUSED else "Pause")
+        self._pause.setEnabled(going is not None and going.standing in (JobState.RUNNING, JobState.PAUSED))
+        self._pause.setText("Go on" if going is not None and going.standing is JobState.PAUSED else "Pause")
         self._stop.setEnabled(going is not None)
-        self._live_action.setEnabled(entry is not None and entry.session is not None and standing != Standing.WAITING)
+        self._live_action.setEnabled(entry is not None and entry.session is not None and standing != JobState.WAITING)
         self._resume.setEnabled(entry is not None and entry.resumable)
         self._retry.setEnabled(entry is not None and entry.standing.over and bool(entry.config))
         self._edit.setEnabled(entry is not None and bool(entry.config))
         self._up.setEnabled(at > 0)
         self._down.setEnabled(0 <= at < self.queue.rowCount() - 1)
         self._remove.setEnabled(entry is not None and not entry.standing.going)
-        self._clear.setEnabled(any(one.standing is Standing.DONE for one in self.queue.entries))
+        self._clear.setEnabled(any(one.standing is JobState.DONE for one in self.queue.entries))
         self.empty.setVisible(self.queue.rowCount() == 0)
         if self._hold.isChecked() != self.queue.held:
             self._hold.setChecked(self.queue.held)
@@ -216,7 +220,7 @@ class QueuePanel(QWidget):
         entry = self.in_hand
         if entry is None or entry.job is None:
             return
-        if entry.standing is Standing.PAUSED:
+        if entry.standing is JobState.PAUSED:
             entry.job.go_on()
         else:
             entry.job.pause()
@@ -231,12 +235,26 @@ class QueuePanel(QWidget):
             self._lab.live_wanted.emit(self.selected.session)
 
     def _go_on(self) -> None:
-        if self.selected is not None:
-            self.queue.again(self.selected, resume=True)
+        entry = self.selected
+        if entry is None or entry.session is None:
+            return
+        session = entry.session
+
+        def read(found: Values) -> None:
+            # What the session says counts, for that is what the run will read.
+            ask(
+                *(self, f"resume {session.name}", named_in(found)),
+                lambda allowed: self.queue.again(entry, resume=True, allowed=allowed),
+            )
+
+        # A session that cannot be read now is for the command to refuse, in its own words.
+        InThread(lambda: configuration_in(session), read, lambda why: read({}))
 
     def _begin_anew(self) -> None:
-        if self.selected is not None:
-            self.queue.again(self.selected, resume=False)
+        entry = self.selected
+        if entry is not None:
+            named = named_in(entry.config)
+            ask(self, f"run {entry.title} anew", named, lambda _names: self.queue.again(entry, resume=False))
 
     def _to_form(self) -> None:
         if self.selected is not None:
@@ -252,5 +270,5 @@ class QueuePanel(QWidget):
 
     def _take_out_done(self) -> None:
         for entry in self.queue.entries:
-            if entry.standing is Standing.DONE:
+            if entry.standing is JobState.DONE:
                 self.queue.remove(entry)

@@ -11,10 +11,12 @@ from PyQt6.QtCore import QAbstractListModel, QMimeData, QModelIndex, Qt, QTimer,
 
 from gui.form.form import Values
 from gui.form.reading import InThread, configuration_in
-from gui.jobs import Job
+from gui.jobs import Job, JobState
 from gui.lab import Lab
-from gui.runs.entry import ADVICE, RESUME, RETRY, SHAPES, Entry, Standing
+from gui.own_code import allowing
+from gui.runs.entry import ADVICE, RESUME, RETRY, SHAPES, Entry
 from gui.runs.store import Store
+from gui.tail import RUN
 from labpgt.events import Status
 from labpgt.session import Session
 
@@ -41,7 +43,7 @@ class RunQueue(QAbstractListModel):
         super().__init__()
         self._lab = lab
         self._entries: list[Entry] = []
-        self._stood: dict[Entry, Standing] = {}
+        self._stood: dict[Entry, JobState] = {}
         """How each stood when that was last looked at: progress alone starts nothing."""
         self._store = Store(lab.state.queue)
         self.at_once = 1
@@ -133,7 +135,7 @@ class RunQueue(QAbstractListModel):
 
     def add(self, entries: Sequence[Entry], *, next_one: bool = False) -> None:
         """Have more runs wait: at the end, or before the others that wait."""
-        waiting = [n for n, entry in enumerate(self._entries) if entry.standing is Standing.WAITING]
+        waiting = [n for n, entry in enumerate(self._entries) if entry.standing is JobState.WAITING]
         at = waiting[0] if next_one and waiting else len(self._entries)
         self._insert(at, entries)
         self._soon.start()
@@ -160,15 +162,18 @@ class RunQueue(QAbstractListModel):
         self.endMoveRows()
         self._soon.start()
 
-    def again(self, entry: Entry, *, resume: bool) -> None:
-        """Have a run that is over wait once more: to go on in its session, or to begin anew in another."""
+    def again(self, entry: Entry, *, resume: bool, allowed: Sequence[str] = ()) -> None:
+        """Have a run that is over wait once more: to go on in its session, or to begin anew in another.
+
+        `allowed` are the names of a person's own code that the session may import this time.
+        """
         if not entry.standing.over:
             return
-        entry.resume = resume
+        entry.resume, entry.allowed = resume, list(allowed)
         if not resume:
             entry.session = None
         entry.results = {}
-        entry.settle(Standing.WAITING)
+        entry.settle(JobState.WAITING)
         self.let(entry)
 
     def hold(self, why: str = "") -> None:
@@ -216,12 +221,12 @@ class RunQueue(QAbstractListModel):
             self._soon.start()
 
     def _ended(self, entry: Entry) -> None:
-        level = "info" if entry.standing is Standing.DONE else "warning"
+        level = "info" if entry.standing is JobState.DONE else "warning"
         told = f"{entry.title}: {entry.doing}"
         self._lab.notice(level, f"{told}; {entry.why}" if entry.why else told)
         code = entry.job.exit_code if entry.job is not None else None
-        waiting = any(other.standing is Standing.WAITING for other in self._entries)
-        if waiting and entry.standing is Standing.STOPPED:
+        waiting = any(other.standing is JobState.WAITING for other in self._entries)
+        if waiting and entry.standing is JobState.STOPPED:
             self.hold("a run was stopped")
         elif waiting and code in _HOLDING:
             self.hold(f"{'the device' if code == 3 else 'the disk'} failed, and the next run would meet the same")
@@ -234,7 +239,7 @@ class RunQueue(QAbstractListModel):
         busy = len(self.going) + sum(job.argv[:1] != () and job.argv[0] in MEASUREMENTS for job in self._lab.jobs.going)
         benches = {entry.bench for entry in self.going} - {None}
         for entry in self._entries:
-            may = entry.standing is Standing.WAITING and (not self.held or entry in self._let)
+            may = entry.standing is JobState.WAITING and (not self.held or entry in self._let)
             if may and busy < self.at_once and entry.bench not in benches:
                 self._let.discard(entry)
                 self._start(entry)
@@ -246,7 +251,7 @@ class RunQueue(QAbstractListModel):
             self._lab.rf.watch_over(entry.bench)
         try:
             argv, session = self._command(entry)
-            entry.standing = Standing.STARTING  # so that the job that is about to be told of is known for this entry's
+            entry.standing = JobState.STARTING  # so that the job that is about to be told of is known for this entry's
             entry.session = session
             self._lab.jobs.start(entry.title, argv, session=session, ready=True)
         except OSError as error:
@@ -256,10 +261,10 @@ class RunQueue(QAbstractListModel):
     def _command(self, entry: Entry) -> tuple[list[str], Path]:
         """Return what starts a run, and its session. Raises `OSError` when its configuration cannot be written."""
         if entry.resume and entry.session is not None:
-            return ["resume", str(entry.session), "--json"], entry.session
+            return ["resume", str(entry.session), "--json", *allowing(entry.allowed)], entry.session
         self._lab.sessions.mkdir(parents=True, exist_ok=True)
         session = self._place(entry)
-        config = self._lab.state.jobs / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{session.stem}.toml"
+        config = self._lab.state.jobs / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{session.stem}{RUN}"
         config.write_text(tomlkit.dumps(entry.config), "utf-8")
         return ["train", str(config), "--out", str(session), "--json"], session
 
@@ -280,7 +285,7 @@ class RunQueue(QAbstractListModel):
             job.ended.connect(lambda: self._soon.start())
         if not job.argv or job.argv[0] not in RUNS or job.session is None:
             return
-        same = (e for e in self._entries if e.session == job.session and e.standing is not Standing.WAITING)
+        same = (e for e in self._entries if e.session == job.session and e.standing is not JobState.WAITING)
         entry = next((entry for entry in same if entry.job is None or entry.job.state.over), None)
         if entry is None:
             entry = Entry({}, session=job.session)
@@ -313,18 +318,18 @@ class RunQueue(QAbstractListModel):
             if entry.job is not None:
                 return
             if status is Status.SUCCESS:
-                entry.settle(Standing.DONE)
+                entry.settle(JobState.DONE)
             elif status is Status.ABORTED:
-                entry.settle(Standing.STOPPED, reason, RESUME)
+                entry.settle(JobState.STOPPED, reason, RESUME)
             elif status is Status.RUNNING:
-                entry.settle(Standing.STOPPED, "it goes on in a process of its own", "Watch it on the page Live.")
+                entry.settle(JobState.STOPPED, "it goes on in a process of its own", "Watch it on the page Live.")
             else:
-                entry.settle(Standing.FAILED, reason or "its process is gone", RESUME)
+                entry.settle(JobState.FAILED, reason or "its process is gone", RESUME)
 
         def failed(why: str) -> None:
             if entry.job is None:
                 entry.session = None
-                entry.settle(Standing.FAILED, why, RETRY)
+                entry.settle(JobState.FAILED, why, RETRY)
 
         return found, failed
 
@@ -337,8 +342,15 @@ class RunQueue(QAbstractListModel):
 
     def _restore(self) -> None:
         entries, self.at_once = self._store.load()
+        for place in self._lab.state.left_queues():
+            known = {entry.session for entry in entries} - {None}
+            entries += [entry for entry in Store(place).load()[0] if entry.session not in known]
+            try:
+                self._store.save(entries, self.at_once)
+            except OSError:  # it stays where it is
+                break
         self._insert(0, entries)
-        if any(entry.standing is Standing.WAITING for entry in entries):
+        if any(entry.standing is JobState.WAITING for entry in entries):
             self.hold("these runs were waiting when the window was closed")
 
 

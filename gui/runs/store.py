@@ -6,22 +6,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gui.runs.entry import Entry, Standing
+from gui.jobs import JobState
+from gui.runs.entry import Entry
 
 
 class Store:
     """A small file with every run that is not done."""
 
-    def __init__(self, file: Path | None) -> None:
-        """Without a file nothing is kept."""
+    def __init__(self, file: Path) -> None:
         self._file = file
         self._saved = ""
 
     def save(self, entries: Sequence[Entry], at_once: int) -> None:
         """Keep these runs. Raises `OSError` once for each state that cannot be kept."""
-        if self._file is None:
-            return
-        kept = [_kept(entry) for entry in entries if entry.standing is not Standing.DONE]
+        kept = [_kept(entry) for entry in entries if entry.standing is not JobState.DONE]
         text = json.dumps({"at_once": at_once, "entries": kept}, default=str)
         if text == self._saved:
             return
@@ -34,8 +32,6 @@ class Store:
         """Return the runs that were kept, and how many may go at once; what cannot be read was not kept."""
         entries: list[Entry] = []
         at_once = 1
-        if self._file is None:
-            return entries, at_once
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             told = json.loads(self._file.read_text("utf-8"))
             at_once = max(1, int(told["at_once"]))
@@ -59,6 +55,6 @@ def _entry(kept: dict[str, Any]) -> Entry:
     session = kept["session"]
     entry = Entry(dict(kept["config"]), str(kept["note"]), Path(session) if session else None)
     entry.resume = bool(kept["resume"])
-    entry.standing = Standing(kept["standing"])
+    entry.standing = JobState(kept["standing"])
     entry.why, entry.advice = str(kept["why"]), str(kept["advice"])
     return entry

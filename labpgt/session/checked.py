@@ -101,6 +101,7 @@ class CheckedFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._heaps_checked = False
+        self._groups: dict[str, h5py.h5g.GroupID] = {}
         with contextlib.ExitStack() as opened:
             try:
                 # Kept open: the path may come to lead to another file, when the run is resumed.
@@ -144,9 +145,10 @@ class CheckedFile:
 
     def names(self, path: str) -> list[str]:
         """Return the names in a group."""
-        group = self._object(path)
-        if not isinstance(group, h5py.Group):
+        found = self._object(path)
+        if not isinstance(found, h5py.h5g.GroupID):
             raise ValueError(f"/{path} is not a group")
+        group = h5py.Group(found)
         if len(group) > _MOST_LEAVES:
             raise ValueError(f"/{path} holds {len(group)} values, too many for a session")
         return list(group)
@@ -158,25 +160,27 @@ class CheckedFile:
         It is closed at the end of the `with`, and nobody else in this process can open one until then.
         """
         with _ONE_OPEN:
-            dataset = self._object(path)
-            if not isinstance(dataset, h5py.Dataset):
+            found = self._object(path)
+            if not isinstance(found, h5py.h5d.DatasetID):
                 raise ValueError(f"/{path} is not a dataset")
             try:
+                dataset = h5py.Dataset(found, readonly=True)
                 self._check_plain(dataset, path)
                 if self.unfinished:
                     dataset.refresh()
                 yield dataset
             finally:
-                h5py.h5i.dec_ref(dataset.id)
+                h5py.h5i.dec_ref(found)
 
     def _check_plain(self, dataset: h5py.Dataset, path: str) -> None:
-        if not _is_plain_type(dataset.id.get_type()):
+        kind, created = dataset.id.get_type(), dataset.id.get_create_plist()
+        if not _is_plain_type(kind):
             raise ValueError(f"/{path} is of a type that a session never has")
-        if dataset.is_virtual or dataset.external or dataset.id.get_create_plist().get_nfilters():
+        if created.get_layout() == h5py.h5d.VIRTUAL or created.get_external_count() or created.get_nfilters():
             raise ValueError(f"/{path} is virtual, external or filtered, which a session's never is")
         if dataset.shape is None:
             raise ValueError(f"/{path} holds no value")
-        itemsize = dataset.id.get_type().get_size()
+        itemsize = kind.get_size()
         if dataset.chunks and np.prod(dataset.chunks, dtype=float) * itemsize > max(schema.CHUNK_BYTES, itemsize):
             raise ValueError(f"/{path} has chunks of {dataset.chunks} rows, larger than a session's")
 
@@ -200,10 +204,10 @@ class CheckedFile:
         values = []
         for path in paths:
             with self.dataset(path) as dataset:
-                if dataset.dtype.kind not in "fiubS" or dataset.ndim > 1:
-                    found = f"{dataset.dtype} {dataset.shape}"
-                    raise ValueError(f"/{path} is {found}, expected numbers or fixed-length texts")
-                room -= dataset.size * dataset.dtype.itemsize
+                dtype = dataset.dtype
+                if dtype.kind not in "fiubS" or dataset.ndim > 1:
+                    raise ValueError(f"/{path} is {dtype} {dataset.shape}, expected numbers or fixed-length texts")
+                room -= dataset.size * dtype.itemsize
                 if room < 0:
                     raise ValueError(f"/{path} claims {dataset.shape} values, more than the file can hold")
                 values.append(Value(path, raw(dataset), self._units(dataset)))
@@ -229,7 +233,7 @@ class CheckedFile:
                 raise ValueError(f"/{path} holds more than {_MOST_LEAVES} values or is too deep for a session")
             for name in names:
                 inner = f"{group}/{name}"
-                (waiting if isinstance(self._object(inner), h5py.Group) else found).append(inner)
+                (waiting if isinstance(self._object(inner), h5py.h5g.GroupID) else found).append(inner)
         return found
 
     def _units(self, dataset: h5py.Dataset) -> str:
@@ -265,19 +269,21 @@ class CheckedFile:
             raise ValueError(f"{dataset.name} claims {dataset.shape} values, more than the file can hold")
         return raw(dataset)
 
-    def _object(self, path: str) -> h5py.Group | h5py.Dataset:
-        node = self._file
-        for name in path.split("/"):
-            links = node.id.links if isinstance(node, h5py.Group) else None
-            # A link of another kind leads to another place, or to another file.
-            if (
-                links is None
-                or not links.exists(name.encode())
-                or links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD
-            ):
-                raise ValueError(f"/{path} is missing, or a link")
-            node = node[name]
-        return node
+    def _object(self, path: str) -> h5py.h5g.GroupID | h5py.h5d.DatasetID | h5py.h5t.TypeID:
+        """Open what stands at a path. Groups stay open: each is on the way to dozens of values."""
+        known = self._groups.get(path)
+        if known is not None:
+            return known
+        before, _, name = path.rpartition("/")
+        group = self._object(before) if before else self._file.id
+        links, key = group.links if isinstance(group, h5py.h5g.GroupID) else None, name.encode()
+        # A link of another kind leads to another place, or to another file.
+        if links is None or not links.exists(key) or links.get_info(key).type != h5py.h5l.TYPE_HARD:
+            raise ValueError(f"/{path} is missing, or a link")
+        found = h5py.h5o.open(group, key)
+        if isinstance(found, h5py.h5g.GroupID):
+            self._groups[path] = found
+        return found
 
 
 def _is_plain_type(kind: h5py.h5t.TypeID, depth: int = 0) -> bool:

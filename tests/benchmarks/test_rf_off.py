@@ -74,7 +74,7 @@ def test_rf_off(tried: TriedBench, tmp_path: Path) -> None:
 
     spin(lambda: lab.rf.state is Rf.OFF)
     found: dict[str, list[float]] = {"RF OFF, idle": [], "RF OFF, a run busy": [], "Ctrl-C to the run": []}
-    found |= {"labpgt rf-off, started anew": []}
+    found |= {"labpgt rf-off, started anew": [], "the same without a file, a run busy": []}
     for i in range(TIMES):
         turn_on(tried)
         spin(lambda: lab.rf.state is Rf.ON)
@@ -95,9 +95,15 @@ def test_rf_off(tried: TriedBench, tmp_path: Path) -> None:
         cold = subprocess.Popen([sys.executable, "-m", "procedures.cli", "rf-off", str(tried.path)])
         found["labpgt rf-off, started anew"].append(until(lambda: tried.rf_on) - began)
         cold.wait()
+        _, process = start(i + 2 * TIMES)
+        began = time.perf_counter()
+        cold = subprocess.Popen([sys.executable, "-m", "procedures.cli", "rf-off"])
+        found["the same without a file, a run busy"].append(until(lambda: tried.rf_on) - began)
+        cold.wait()
+        process.wait()
     lab.close()
     peer = float(np.median(found["Ctrl-C to the run"]))
-    print(f"\n\n{'way to RF off (5 ms a reply)':<32}{'median':>10}{'longest':>10}{'of Ctrl-C':>10}")
+    print(f"\n\n{'way to RF off (5 ms a reply)':<38}{'median':>10}{'longest':>10}{'of Ctrl-C':>10}")
     for way, seconds in found.items():
         median = float(np.median(seconds))
-        print(f"{way:<32}{1e3 * median:>7.0f} ms{1e3 * max(seconds):>7.0f} ms{median / peer:>10.2f}")
+        print(f"{way:<38}{1e3 * median:>7.0f} ms{1e3 * max(seconds):>7.0f} ms{median / peer:>10.2f}")

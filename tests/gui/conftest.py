@@ -61,5 +61,6 @@ def window(lab: Lab, qtbot: QtBot) -> Iterator[MainWindow]:
 
 @pytest.fixture
 def started_anew(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs are new interpreters, as a person's are."""
+    """Jobs are new interpreters, as a person's are, which find the devices of the tests."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setattr(jobs, "_started", _STARTED)

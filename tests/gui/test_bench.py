@@ -12,7 +12,6 @@ from pytestqt.qtbot import QtBot
 
 from gui import sentinel
 from gui.bench import BenchPage, watch
-from gui.bench.instruments import worded
 from gui.jobs import Job, JobState
 from gui.lab import Lab
 from gui.rf import Rf
@@ -137,21 +136,23 @@ def test_health_is_measured_and_shown(page: BenchPage, tried: TriedBench, lab: L
     assert not lab.actions["bench.characterise"].isEnabled()
     over(qtbot, job)
     assert job.state is JobState.DONE, job.message
-    shown = {name: label.text() for name, label in page.health._values.items()}
+    shown = {name: label.text() for name, label in page.measuring.health._values.items()}
     assert shown["drift_limit"] == "0.1"
     assert shown["noise_dbm"].endswith("dBm")
     assert shown["memory_time_s"] == "not measured"
-    assert page.health.title() == "Health of magnonic-ring"
+    assert page.measuring.health.title() == "Health of magnonic-ring"
     assert not tried.rf_on
     # What is measured on another device stands alone, under its name.
-    page.device.addItem("echo-state-ring")
-    page.device.setCurrentText("echo-state-ring")
-    page._measuring_ended("characterisation", _ended({"device": "echo-state-ring", "noise_floor": 0.0}))
-    assert page.health.title() == "Health of echo-state-ring"
-    told = {name: label.text() for name, label in page.health._values.items() if label.text() != "not measured"}
+    page.measuring.device.addItem("echo-state-ring")
+    page.measuring.device.setCurrentText("echo-state-ring")
+    page.measuring._measuring_ended("characterisation", _ended({"device": "echo-state-ring", "noise_floor": 0.0}))
+    assert page.measuring.health.title() == "Health of echo-state-ring"
+    told = {
+        name: label.text() for name, label in page.measuring.health._values.items() if label.text() != "not measured"
+    }
     assert told == {"noise_floor": "0"}
     lab.actions["bench.disconnect"].trigger()
-    assert page.health.title() == "Health"
+    assert page.measuring.health.title() == "Health"
 
 
 def _ended(report: dict[str, object]) -> Job:
@@ -228,15 +229,15 @@ def test_the_device_is_simulated_characterised_calibrated_and_stopped(
 ) -> None:
     filled: list[Path] = []
     lab.configuration_wanted.connect(filled.append)
-    page.device.addItem("echo-state-ring")
-    page.device.setCurrentText("echo-state-ring")
+    page.measuring.device.addItem("echo-state-ring")
+    page.measuring.device.setCurrentText("echo-state-ring")
     lab.actions["bench.characterise"].trigger()
     (first,) = lab.jobs.working
     lab.actions["bench.calibrate"].trigger()  # not now
     assert lab.jobs.working == [first]
     over(qtbot, first)
     assert first.state is JobState.DONE, first.message
-    assert float(page.health._values["stm"].text().split()[0]) == pytest.approx(first.report["stm"], rel=1e-4)
+    assert float(page.measuring.health._values["stm"].text().split()[0]) == pytest.approx(first.report["stm"], rel=1e-4)
     lab.actions["bench.calibrate"].trigger()
     (second,) = lab.jobs.working
     over(qtbot, second)
@@ -247,7 +248,7 @@ def test_the_device_is_simulated_characterised_calibrated_and_stopped(
     lab.actions["bench.stop"].trigger()
     over(qtbot, third)
     assert third.state is JobState.STOPPED
-    assert "stopped" in page.measured.text()
+    assert "stopped" in page.measuring.measured.text()
 
 
 def test_a_bench_is_simulated_and_ends_with_the_page(
@@ -279,14 +280,6 @@ def test_a_bench_that_is_none_is_told(
     qtbot.waitUntil(lambda: any(said in words for words in told), timeout=WAIT)
 
 
-@pytest.mark.parametrize(
-    ("value", "unit", "words"),
-    [(4.2e9, "Hz", "4.2 GHz"), (-8.0, "dBm", "-8 dBm"), (True, "", "on"), (0.1, "A", "100 mA"), ("SA", "", "SA")],
-)
-def test_values_are_worded(value: object, unit: str, words: str) -> None:
-    assert worded(value, unit) == words
-
-
 def test_a_measurement_that_has_no_place_to_be_written_is_told_of(
     page: BenchPage, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,8 +287,8 @@ def test_a_measurement_that_has_no_place_to_be_written_is_told_of(
     lab.noticed.connect(lambda level, text: noticed.append(f"{level}: {text}"))
     (tmp_path / "file").touch()
     lab.choose_sessions(tmp_path / "file" / "sessions")
-    page.characterise()
-    page.calibrate()
+    page.measuring.characterise()
+    page.measuring.calibrate()
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(12, "Cannot allocate memory")

@@ -14,10 +14,11 @@ import pytest
 from PyQt6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
+from gui.jobs import JobState
 from gui.lab import Lab
 from gui.main import begin_in_background
 from gui.rf import Rf
-from gui.runs.entry import Entry, Standing
+from gui.runs.entry import Entry
 from gui.state import State
 from gui.window import MainWindow
 from labpgt import follow
@@ -25,7 +26,7 @@ from labpgt.events import Status
 from labpgt.session import Session
 from tests import forked
 from tests.gui.test_bench import connect
-from tests.gui.test_jobs import write_config
+from tests.gui.test_jobs import ENDLESS, write_config
 from tests.gui.test_window import drop
 from tests.instruments.benches import TriedBench
 from tests.runs import SMALL
@@ -115,17 +116,17 @@ def test_rf_off_from_every_state_of_a_run(
             until(lambda entry=entry: doing(entry) == "training")
         if state == "paused":
             lab.actions["run.pause"].trigger()
-            until(lambda entry=entry: entry.standing is Standing.PAUSED)
+            until(lambda entry=entry: entry.standing is JobState.PAUSED)
         elif state == "hanging":
             tried.virtual.faults.add("analyzer", "hang", seconds=1.5)
         assert not entry.standing.over, state
         lab.actions["rf.off"].trigger()
         until(lambda: not tried.rf_on)
         if state == "hanging":
-            assert entry.standing is Standing.STOPPING
+            assert entry.standing is JobState.STOPPING
         until(lambda entry=entry: entry.standing.over)
         # Its last call met a dark ring, or it stopped before: it is never taken for a success.
-        assert entry.standing is Standing.STOPPED, state
+        assert entry.standing is JobState.STOPPED, state
         until(lambda: lab.rf.state is Rf.OFF)
         assert not tried.rf_on, state
         assert entry.resumable is (state != "starting")
@@ -141,7 +142,7 @@ def test_an_instrument_that_is_unplugged_before_a_run_and_in_the_middle(
     assert "✖ attenuator at TCPIP0" in window.bench.state.text()
     entry = start(window, on_bench(tried))
     until(lambda: entry.standing.over)
-    assert entry.standing is Standing.FAILED
+    assert entry.standing is JobState.FAILED
     assert entry.why.startswith("device fault: attenuator at TCPIP0")
     assert entry.advice == "Look at the bench: is everything on and connected? Retry it once that is mended."
     assert entry.why in window.banner.text.text()
@@ -152,32 +153,32 @@ def test_an_instrument_that_is_unplugged_before_a_run_and_in_the_middle(
     window.runs.queue.again(entry, resume=False)
     until(lambda: doing(entry) == "training")
     tried.unplug("source")
-    until(lambda: entry.standing is Standing.PAUSED)
+    until(lambda: entry.standing is JobState.PAUSED)
     until(lambda: lab.rf.state is Rf.IN_DOUBT)
     assert window.top.rf.text() == "?  RF IN DOUBT"
     assert "nothing listens there" in lab.rf.detail
     assert "paused, the device asked again and again: " in window.top.figures.text()
     assert "make sure by hand that its RF is off" in window.top.figures.text()
     tried.plug_in("source")
-    until(lambda: entry.standing is Standing.RUNNING)
+    until(lambda: entry.standing is JobState.RUNNING)
     until(lambda: lab.rf.state is Rf.ON)
 
     # Also while it waits because somebody wants it to.
     lab.actions["queue.pause"].trigger()
-    until(lambda: entry.standing is Standing.PAUSED)
+    until(lambda: entry.standing is JobState.PAUSED)
     assert "asked by the window" in window.top.figures.text()
     tried.unplug("analyzer")
     lab.actions["queue.pause"].trigger()
     until(lambda: "asked again and again: analyzer at TCPIP0" in window.top.figures.text())
     tried.plug_in("analyzer")
-    until(lambda: entry.standing is Standing.RUNNING)
+    until(lambda: entry.standing is JobState.RUNNING)
 
     # Nobody can turn off what cannot be reached: that is said, until it can be.
     tried.unplug("source")
     lab.actions["rf.off"].trigger()
     until(lambda: "RF of bench.toml may be on: source at TCPIP0" in window.banner.text.text())
     until(lambda: entry.standing.over)
-    assert entry.standing is Standing.STOPPED
+    assert entry.standing is JobState.STOPPED
     assert entry.advice.startswith("Make sure by hand that RF is off.")
     assert lab.rf.state in (Rf.IN_DOUBT, Rf.TURNING_OFF)
     tried.plug_in("source")
@@ -200,7 +201,7 @@ def test_an_instrument_that_is_unplugged_while_the_device_is_characterised(
     tried.unplug("analyzer")
     until(lambda: job.state.over)
     assert job.outcome == "device fault"
-    for said in (window.bench.measured.text(), window.banner.text.text()):
+    for said in (window.bench.measuring.measured.text(), window.banner.text.text()):
         assert "analyzer at TCPIP0" in said
     until(lambda: "1 of 4 instruments are not in order" in window.bench.state.text())
     tried.plug_in("analyzer")
@@ -224,11 +225,11 @@ def test_a_second_window_on_the_same_bench_is_refused_and_the_first_one_goes_on(
         until(lambda: f"in use by process {first.job.pid}" in other.bench.state.text())
         second = start(other, on_bench(tried))
         until(lambda: second.standing.over)
-        assert second.standing is Standing.FAILED
+        assert second.standing is JobState.FAILED
         assert second.advice.startswith("Wait until the other run has ended")
         assert "another run is using it" in second.why
         assert second.why in other.banner.text.text()
-        assert first.standing is Standing.PAUSED
+        assert first.standing is JobState.PAUSED
         assert first.session is not None
         with Session(first.session) as session:
             taken = session.n_shots
@@ -255,7 +256,7 @@ def test_a_full_disk_ends_a_run_with_rf_off(
         while hog.write(bytes(1 << 20)):
             pass
     until(lambda: entry.standing.over)
-    assert entry.standing is Standing.FAILED
+    assert entry.standing is JobState.FAILED
     assert entry.why.startswith("storage fault: ")
     assert entry.advice == "Look at the disk: is there room, and may it be written? Resume it to go on where it was."
     assert not tried.rf_on
@@ -322,7 +323,7 @@ def test_a_window_that_is_killed_leaves_its_run_to_the_next_one(
         until(lambda: lab.jobs.going)
         (entry,) = window.runs.queue.entries
         assert noticed[0] == "the window did not end properly last time: it was killed, or this computer stopped"
-        until(lambda: entry.standing is Standing.RUNNING)
+        until(lambda: entry.standing is JobState.RUNNING)
         until(lambda: lab.rf.state is Rf.ON)
         lab.actions["rf.off"].trigger()
         until(lambda: not tried.rf_on)
@@ -335,7 +336,7 @@ def test_a_window_that_is_killed_leaves_its_run_to_the_next_one(
 
 def headless(tmp_path: Path, session: Path) -> "subprocess.Popen[bytes]":
     """A run that no window has started, and that does not end by itself."""
-    config = write_config(tmp_path / "headless.toml", epochs=100_000)
+    config = write_config(tmp_path / "headless.toml", epochs=ENDLESS)
     words = ["train", str(config), "--out", str(session)]
     return forked.start_command(words, tmp_path, tmp_path / "headless.out", tmp_path / "headless.err", {})
 

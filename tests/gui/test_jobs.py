@@ -25,9 +25,18 @@ SECONDS = 60_000
 """Longest wait for anything, in ms."""
 
 
+ENDLESS = 100_000
+"""Epochs of a run that a test ends."""
+
+
 def write_config(path: Path, device: dict[str, Any] | None = None, **training: Any) -> Path:
-    """Write the small configuration, with these settings of the training and another device if one is given."""
+    """Write the small configuration, with these settings of the training and another device if one is given.
+
+    A run without end is one of a device that takes its time, lest it keep a processor busy beside the window.
+    """
     config = configured(training=training)
+    if device is None and training.get("epochs") == ENDLESS:
+        device = {"name": "tests.paced:PacedRing"}
     if device is not None:
         config = config.model_copy(update={"device": DeviceConfig(**device)})
     path.write_text(to_toml(config), encoding="utf-8")
@@ -53,7 +62,7 @@ def under_way(qtbot: QtBot, job: Job) -> None:
 
 @pytest.mark.usefixtures("started_anew")
 def test_a_run_is_started_watched_paused_and_stopped(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
-    job = start(lab, tmp_path, epochs=100_000)
+    job = start(lab, tmp_path, epochs=ENDLESS)
     under_way(qtbot, job)
     assert job.state is JobState.RUNNING
     assert 0 <= job.progress.share < 1
@@ -82,7 +91,7 @@ def test_a_run_that_is_refused_says_why(lab: Lab, qtbot: QtBot, tmp_path: Path) 
 
 
 def test_a_killed_run_is_told_apart_from_a_stopped_one(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
-    job = start(lab, tmp_path, epochs=100_000)
+    job = start(lab, tmp_path, epochs=ENDLESS)
     under_way(qtbot, job)
     job.kill()
     over(qtbot, job)
@@ -90,7 +99,7 @@ def test_a_killed_run_is_told_apart_from_a_stopped_one(lab: Lab, qtbot: QtBot, t
 
 
 def test_the_next_window_finds_a_run_again(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
-    job = start(lab, tmp_path, epochs=100_000)
+    job = start(lab, tmp_path, epochs=ENDLESS)
     under_way(qtbot, job)
     (lab.state.jobs / "stale.job").write_text(json.dumps({"title": "x", "argv": [], "session": None, "pid": 1}))
     (lab.state.jobs / "torn.job").write_text("{")
@@ -109,6 +118,7 @@ def test_the_next_window_finds_a_run_again(lab: Lab, qtbot: QtBot, tmp_path: Pat
 
 
 @pytest.mark.skipif(os.name != "posix", reason="processes in sessions of their own")
+@pytest.mark.usefixtures("started_anew")
 def test_a_window_that_dies_takes_no_run_with_it(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path; from PyQt6.QtCore import QCoreApplication, QTimer\n"
@@ -119,7 +129,7 @@ def test_a_window_that_dies_takes_no_run_with_it(lab: Lab, qtbot: QtBot, tmp_pat
         "    if Path(sys.argv[3]).exists(): os.kill(os.getpid(), signal.SIGKILL)\n"
         "timer = QTimer(); timer.timeout.connect(die); timer.start(20); app.exec()\n"
     )
-    config = write_config(tmp_path / "run.toml", epochs=100_000)
+    config = write_config(tmp_path / "run.toml", epochs=ENDLESS)
     session = tmp_path / "run.h5"
     words = [sys.executable, "-c", program, str(lab.state.jobs), str(config), str(session)]
     died = subprocess.run(words, check=False, timeout=60)
@@ -151,7 +161,7 @@ def test_a_process_that_stands_by_becomes_the_run(lab: Lab, qtbot: QtBot, tmp_pa
 
 
 def test_a_run_is_found_again_though_the_clock_was_set(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
-    job = start(lab, tmp_path, epochs=100_000)
+    job = start(lab, tmp_path, epochs=ENDLESS)
     under_way(qtbot, job)
     file = job.files.with_suffix(".job")
     told = json.loads(file.read_text())
@@ -170,9 +180,13 @@ def test_a_run_is_found_again_though_the_clock_was_set(lab: Lab, qtbot: QtBot, t
 
 def test_what_is_kept_of_a_process_of_labpgt_is_not_forgotten_in_doubt(tmp_path: Path) -> None:
     told = {"title": "x", "argv": ["train", "x.toml"], "session": None, "created": 1.0}
-    program = [sys.executable, "-c", "import sys; sys.stdin.read()", "labpgt"]
+    # It says that it is there: right after the start the system may not know its words yet.
+    program = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()", "labpgt"]
     for words, same, in_doubt in (([], False, True), (["train", "x.toml"], True, True)):
-        with subprocess.Popen([*program, *words], stdin=subprocess.PIPE) as process:
+        pipe = subprocess.PIPE
+        with subprocess.Popen([*program, *words], stdin=pipe, stdout=pipe) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
             (tmp_path / "x.job").write_text(json.dumps(told | {"pid": process.pid}))
             found = kept.read(tmp_path / "x.job")
             assert (found.process is not None, found.in_doubt) == (same, in_doubt)
@@ -225,7 +239,7 @@ def test_a_run_that_cannot_be_kept_for_the_next_window_is_watched_all_the_same(
 ) -> None:
     said: list[str] = []
     lab.jobs.started.connect(lambda job: job.said.connect(lambda level, text: said.append(f"{level}: {text}")))
-    config = write_config(tmp_path / "run.toml", epochs=100_000)
+    config = write_config(tmp_path / "run.toml", epochs=ENDLESS)
     unwritable()
     job = lab.jobs.start("a run", ["train", str(config), "--out", "run.h5", "--json"], session=tmp_path / "run.h5")
     assert "warning: a run goes on, but a later window will not find it again" in said[0]
@@ -258,7 +272,7 @@ def test_how_a_job_that_was_found_again_ended_is_seen_in_what_it_said(
 def test_a_run_is_stopped_while_what_stands_by_still_loads(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
     jobs = Jobs(lab.state.jobs, standby=True)
     jobs.begin()
-    words = ["train", str(write_config(tmp_path / "run.toml", epochs=100_000)), "--out", str(tmp_path / "run.h5")]
+    words = ["train", str(write_config(tmp_path / "run.toml", epochs=ENDLESS)), "--out", str(tmp_path / "run.h5")]
     job = jobs.start("a run", words, session=tmp_path / "run.h5", ready=True)
     maps = Path(f"/proc/{job.pid}/maps")
     qtbot.waitUntil(lambda: "libtorch" in maps.read_text(), timeout=SECONDS)

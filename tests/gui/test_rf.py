@@ -20,7 +20,7 @@ from gui.jobs import Jobs, JobState
 from gui.lab import Lab
 from gui.rf import Rf, RfControl
 from gui.window import MainWindow
-from tests.gui.test_jobs import start
+from tests.gui.test_jobs import ENDLESS, start
 
 
 class Told(QObject):
@@ -207,7 +207,7 @@ def test_what_starts_after_rf_off_is_stopped(lab: Lab, bench: Path, qtbot: QtBot
     lab.rf.watch_over(bench)
     Told.made[-1].says("on", "process 0")
     lab.rf.turn_off()
-    job = start(lab, tmp_path, epochs=100_000)
+    job = start(lab, tmp_path, epochs=ENDLESS)
     qtbot.waitUntil(lambda: job.state in (JobState.STOPPING, JobState.STOPPED), timeout=20_000)
     qtbot.waitUntil(lambda: job.state is JobState.STOPPED, timeout=20_000)
 
@@ -248,7 +248,7 @@ def test_f12_works_in_a_dialog(window: MainWindow, lab: Lab, qtbot: QtBot, modal
 def test_the_closing_question_hears_f12(window: MainWindow, lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
     asked: list[Any] = []
     lab.rf.asked.connect(lambda: asked.append(1))
-    job = start(lab, tmp_path, epochs=100_000)
+    job = start(lab, tmp_path, epochs=ENDLESS)
 
     def press() -> None:
         box = window.findChild(QDialog, "closing")

@@ -16,12 +16,14 @@ from pytestqt.qtbot import QtBot
 from gui import theme as colours
 from gui.actions import Actions
 from gui.crash import CrashReport
+from gui.jobs import JobState
 from gui.lab import Lab
 from gui.log import LogPage
 from gui.log import model as log_model
 from gui.log.model import Handler, LogModel
 from gui.main import main
 from gui.runs.entry import Entry
+from gui.runs.queue import RunQueue
 from gui.runs.store import Store
 from gui.state import State
 from gui.theme import Mode, Theme
@@ -273,14 +275,49 @@ def test_damaged_settings_are_no_reason_not_to_begin(tmp_path: Path) -> None:
     state.ends()
 
 
-def test_a_second_window_keeps_no_queue(tmp_path: Path) -> None:
+def test_the_queue_of_a_second_window_is_taken_over_once_it_is_gone(lab: Lab) -> None:
+    folder = lab.state.folder
+    first, second = lab.state, State(folder)
+    assert first.queue == folder / "queue.json"
+    assert second.queue != first.queue
+    shared, waiting = Entry({}, "shared", folder / "shared.h5"), Entry({"training": {"seed": 3}}, "seed = 3")
+    shared.standing = JobState.STOPPED  # both windows have shown this run
+    Store(first.queue).save([shared], 2)
+    Store(second.queue).save([shared, waiting], 1)
+    queue = RunQueue(lab)
+    assert [entry.note for entry in queue.entries] == ["shared"]  # the other window is open still
+    assert second.queue.exists()
+
+    second.ends()
+    queue = RunQueue(lab)
+    assert [entry.note for entry in queue.entries] == ["shared", "seed = 3"]
+    assert queue.entries[1].config == {"training": {"seed": 3}}
+    assert (queue.at_once, queue.held) == (2, True)
+    assert not second.queue.exists()
+    assert [entry.note for entry in Store(first.queue).load()[0]] == ["shared", "seed = 3"]
+
+
+def test_a_second_window_takes_nothing_over_and_what_cannot_be_kept_stays(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = lab.state.folder / "queue-1.json"
+    Store(left).save([Entry({}, "left")], 1)
+    other = State(lab.state.folder)
+    assert lab.state.first
+    assert list(other.left_queues()) == []
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Store, "save", full)
+    assert [entry.note for entry in RunQueue(lab).entries] == ["left"]
+    assert left.exists()
+
+
+def test_the_folder_is_the_next_ones_when_a_window_ends(tmp_path: Path) -> None:
     first, second = State(tmp_path), State(tmp_path)
     first.begins()
-    assert first.queue == tmp_path / "queue.json"
-    assert (second.begins(), second.queue) == ("", None)
-    Store(second.queue).save([Entry({})], 1)
-    assert Store(second.queue).load() == ([], 1)
-    assert not (tmp_path / "queue.json").exists()
+    assert second.begins() == ""
     second.ends()
     first.ends()
     assert State(tmp_path).first

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
-from gui import tail
+from gui import kept, tail
 from gui.jobs import Job, JobState
 from gui.lab import Lab
 from gui.tail import Tail
@@ -55,13 +55,18 @@ def test_a_job_that_has_said_much_when_it_ends_is_heard_to_the_end_over_several_
 
 def test_what_was_said_weeks_ago_is_cleared_away_at_the_start(lab: Lab, qtbot: QtBot) -> None:
     folder = lab.state.jobs
-    names = ["old.err", "old.out", "goes-on.err", "goes-on.job", "old.toml", "new.err"]
-    for name in names:
+    removed = ["old.err", "old.out", "old.run.toml"]
+    # A bench that was simulated may be named in a session.
+    stay = ["goes-on.err", "goes-on.job", "goes-on.run.toml", "virtual.toml", "new.err", "new.run.toml"]
+    for name in (*removed, *stay):
         (folder / name).write_text("x")
+    kept.keep(folder / "goes-on.job", "a run", ["train", str(folder / "goes-on.run.toml")], None, os.getpid())
+    for name in (*removed, *stay):
         if not name.startswith("new"):
             os.utime(folder / name, (1e9, 1e9))
     tail.clear_away(folder)
-    assert {path.name for path in folder.iterdir()} == set(names[2:])
+    assert {path.name for path in folder.iterdir()} == set(stay)
+    kept.forget(folder / "goes-on.job")  # this process, which is not to be found again
     os.utime(folder / "new.err", (1e9, 1e9))
     lab.jobs.find_again()
     qtbot.waitUntil(lambda: not (folder / "new.err").exists())

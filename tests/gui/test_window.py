@@ -33,7 +33,7 @@ from gui.main import heed_signals
 from gui.state import State
 from gui.theme import Mode, Theme
 from gui.window import MainWindow
-from tests.gui.test_jobs import SECONDS, over, start, under_way
+from tests.gui.test_jobs import ENDLESS, SECONDS, over, start, under_way
 
 
 def reveal(widget: QWidget) -> None:
@@ -150,7 +150,7 @@ def test_it_comes_up_again_as_it_was(window: MainWindow, lab: Lab, qapp: QApplic
 def test_closing_asks_and_ends_a_run_safely(
     window: MainWindow, lab: Lab, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = start(lab, tmp_path, epochs=100_000)
+    job = start(lab, tmp_path, epochs=ENDLESS)
     under_way(qtbot, job)
     asked: list[list[Job]] = []
     answers = iter(["cancel", "stop"])
@@ -188,7 +188,7 @@ def test_a_question_that_is_cancelled_leaves_the_queue_as_it_was(
 def test_a_run_may_be_left_going(
     window: MainWindow, lab: Lab, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = start(lab, tmp_path, epochs=100_000)
+    job = start(lab, tmp_path, epochs=ENDLESS)
     under_way(qtbot, job)
     monkeypatch.setattr(window, "ask_closing", lambda going: "leave")
     window.close()
@@ -203,7 +203,7 @@ def test_a_run_may_be_left_going(
 def test_a_signal_closes_at_once_and_asks_nobody(
     window: MainWindow, lab: Lab, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = start(lab, tmp_path, epochs=100_000)
+    job = start(lab, tmp_path, epochs=ENDLESS)
     under_way(qtbot, job)
     monkeypatch.setattr(window, "ask_closing", lambda going: pytest.fail("nobody is there to answer"))
     dialog = QDialog(window)
@@ -308,7 +308,7 @@ def test_the_run_in_hand_is_paused_and_stopped_from_the_top(
     window: MainWindow, lab: Lab, qtbot: QtBot, tmp_path: Path
 ) -> None:
     assert not lab.actions["run.stop"].isEnabled()
-    job = start(lab, tmp_path, epochs=100_000)
+    job = start(lab, tmp_path, epochs=ENDLESS)
     under_way(qtbot, job)
     assert "running" in window.top.title.text()
     assert window.top.bar.format().endswith("%")

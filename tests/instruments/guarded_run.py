@@ -4,7 +4,7 @@
 
 Prints the guard's process and then "running". HOW is "work" (hold the interpreter's attention) or "fork" (leave a child
 behind that has the guard's pipe); without it the run waits.
-The locks are beside BENCH.json. It asks for the state of the guard at every line of its standard input, and prints it.
+It asks for the state of the guard at every line of its standard input, and prints it.
 """
 
 import os
@@ -12,14 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-from instruments import locks
 from instruments.bench import Bench
 from instruments.guard import Guard
 from labpgt.errors import DeviceFault
 
 
 def main() -> None:
-    locks.LOCKS = Path(sys.argv[1]).parent
     guard = Guard(Bench.model_validate_json(Path(sys.argv[1]).read_text(), strict=False))
     how = sys.argv[2] if len(sys.argv) > 2 else ""
     guard.start()

@@ -18,7 +18,6 @@ import typer
 from pymeasure.test import expected_protocol
 
 from instruments import bench_command as module
-from instruments import locks
 from instruments.bench import load_bench
 from instruments.bench_command import bench as command
 from instruments.connect import close, connect_each
@@ -27,6 +26,7 @@ from instruments.looking import BenchWatch
 from instruments.magnonic_ring import MagnonicRing
 from instruments.rohdeschwarz_fsv import RohdeSchwarzFSV
 from instruments.safety import places
+from labpgt import locks
 from labpgt.device import Setting
 from labpgt.errors import DeviceFault, InputError
 from procedures.commands.registered import help_line, loaded
@@ -35,12 +35,6 @@ from tests.instruments.plain_server import PlainAttenuator, PlainInstrument, wai
 
 DRIVES = np.random.default_rng(6).uniform(0, 1, (3, 4))
 WAIT_S = 20.0
-
-
-@pytest.fixture(autouse=True)
-def _own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "locks").mkdir()
-    monkeypatch.setattr(locks, "LOCKS", tmp_path / "locks")
 
 
 def rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -114,7 +108,7 @@ def test_a_run_is_never_refused_and_has_the_bench_to_itself(bench: TriedBench, l
     assert wait_for(lambda: reports[-1]["in_use"] is None and rows(reports[-1])["source"]["state"] == "connected")
     done.set()
     looking.join()
-    assert list(locks.LOCKS.iterdir()) == []
+    assert list(locks.folder().iterdir()) == []
 
 
 def test_connections_are_given_up_between_two_looks(bench: TriedBench, looked: BenchWatch) -> None:
@@ -135,11 +129,11 @@ def test_connections_are_given_up_between_two_looks(bench: TriedBench, looked: B
 def test_locks_of_the_dead_are_nobodys() -> None:
     instruments = {"source at X": "tcpip0::x"}
     assert locks.holder(instruments) is None
-    assert list(locks.LOCKS.iterdir()) == [], "asking makes no file"
+    assert list(locks.folder().iterdir()) == [], "asking makes no file"
     run = locks.Locks(instruments)
     run.take(0.0, 4711)
     assert locks.holder(instruments) == "process 4711"
-    (path,) = locks.LOCKS.iterdir()
+    (path,) = locks.folder().iterdir()
     content = path.read_bytes()
     run.free()
     path.write_bytes(content)

@@ -8,21 +8,15 @@ import numpy as np
 import pytest
 
 from instruments import guard as guard_module
-from instruments import locks
 from instruments.bench import load_bench
 from instruments.magnonic_ring import MagnonicRing
 from instruments.safety import places
+from labpgt import locks
 from labpgt.errors import DeviceFault
 from tests.instruments.benches import TriedBench
 from tests.instruments.plain_server import wait_for
 
 DRIVES = np.random.default_rng(4).uniform(0, 1, (3, 4))
-
-
-@pytest.fixture(autouse=True)
-def _own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "locks").mkdir()
-    monkeypatch.setattr(locks, "LOCKS", tmp_path / "locks")
 
 
 def test_a_second_run_is_refused_and_the_first_one_notices_nothing(
@@ -52,7 +46,7 @@ def test_a_bench_that_cannot_be_opened_is_free_again_at_once(bench: TriedBench, 
     for _ in range(2):
         with pytest.raises(DeviceFault, match="expected the model FSV-7"):
             MagnonicRing(bench=str(path)).open()
-        assert list(locks.LOCKS.iterdir()) == []
+        assert list(locks.folder().iterdir()) == []
 
 
 def test_a_run_that_has_lost_the_bench_to_another_leaves_it_alone(

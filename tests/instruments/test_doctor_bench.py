@@ -9,10 +9,10 @@ import pytest
 import pyvisa
 
 from instruments import doctor as module
-from instruments import locks
 from instruments.bench import load_bench
 from instruments.doctor import bench_checks
 from instruments.safety import places
+from labpgt import locks
 from labpgt.checks import Check
 from tests.instruments.plain_server import PlainAttenuator, PlainInstrument
 
@@ -51,8 +51,6 @@ class Bench:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     # Looking for instruments asks the whole network.
     monkeypatch.setattr(pyvisa.ResourceManager, "list_resources", lambda self, query: ("USB0::1::2::3::INSTR",))
-    (tmp_path / "locks").mkdir()
-    monkeypatch.setattr(locks, "LOCKS", tmp_path / "locks")
     made = Bench(tmp_path)
     yield made
     made.close()
@@ -224,7 +222,7 @@ def test_nothing_is_asked_while_a_run_is_on_the_bench(bench: Bench) -> None:
     assert bench.source.errors, "they are the run's to read"
     run.free()
     assert failed(bench.checks()) == ["source: error queue"]
-    assert list(locks.LOCKS.iterdir()) == []
+    assert list(locks.folder().iterdir()) == []
 
 
 def test_looking_for_instruments_warns_of_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,20 +13,14 @@ import psutil
 import pytest
 
 from instruments import guard as module
-from instruments import locks
 from instruments.bench import Bench, Entry, SupplyEntry
 from instruments.guard import Guard
-from instruments.safety import places
+from instruments.safety import about, places
+from labpgt import locks
 from labpgt.errors import DeviceFault
 from tests.instruments.plain_server import PlainAttenuator, PlainInstrument, wait_for
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _no_old_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ports come back, and with them the names of the locks of a guard that another test left behind."""
-    monkeypatch.setattr(locks, "LOCKS", tmp_path)
 
 
 @pytest.fixture
@@ -261,7 +255,7 @@ def test_a_clean_stop_makes_safe_once_more_and_leaves_nothing(
     assert guard.fired is None
     assert pid is not None
     assert not psutil.pid_exists(pid)
-    assert list(tmp_path.iterdir()) == []  # no lock is left
+    assert list(locks.folder().iterdir()) == []  # no lock is left
     assert wait_for(lambda: source.connections == attenuator.connections == 0)
     with pytest.raises(DeviceFault, match="not started"):
         guard.check()
@@ -387,10 +381,10 @@ def test_a_bench_is_claimed_before_anything_is_sent_and_made_safe_when_the_run_d
 def test_a_bench_that_is_safe_is_left_without_a_word(bench: Bench, source: PlainInstrument, tmp_path: Path) -> None:
     guard = Guard(bench)
     guard.claim()
-    assert list(tmp_path.iterdir())
+    assert list(locks.folder().iterdir())
     assert guard.leave() == []
     assert source.got == []
-    assert list(tmp_path.iterdir()) == []
+    assert list(locks.folder().iterdir()) == []
 
 
 def test_a_run_that_is_refused_the_bench_does_nothing_to_it_however_it_ends(
@@ -403,8 +397,8 @@ def test_a_run_that_is_refused_the_bench_does_nothing_to_it_however_it_ends(
         "guard_s": 3.0,
         "wait_s": 10.0,
         "run": os.getpid(),
-        "locks": str(locks.LOCKS),
         "places": places(bench),
+        "about": about(bench),
         "targets": module.safe_targets(bench),
     }
     for word in (b"stop", b""):
@@ -420,8 +414,8 @@ def test_a_run_that_is_refused_the_bench_does_nothing_to_it_however_it_ends(
 
 
 def test_one_lock_for_everybody_wherever_their_files_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    script = "from instruments.locks import LOCKS; print(LOCKS)"
+    monkeypatch.delenv(locks.VARIABLE)
+    script = "from labpgt.locks import folder; print(folder())"
     found = {
         subprocess.run(
             [sys.executable, "-c", script],
@@ -455,13 +449,13 @@ def test_locks_are_taken_all_or_none(tmp_path: Path) -> None:
     first.take(0.0, 1)
     with pytest.raises(RuntimeError, match="a: another run"):
         both.take(0.0, 2)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(locks.folder().iterdir())) == 1
     first.free()
     both.take(0.0, 2)
-    for path in tmp_path.iterdir():
+    for path in locks.folder().iterdir():
         assert path.stat().st_mode & 0o666 == 0o666, "for every user"
     both.free()
-    assert list(tmp_path.iterdir()) == []
+    assert list(locks.folder().iterdir()) == []
 
 
 def test_the_guard_needs_no_heavy_library_and_no_descriptor_of_the_run(bench: Bench, tmp_path: Path) -> None:
@@ -470,7 +464,7 @@ def test_the_guard_needs_no_heavy_library_and_no_descriptor_of_the_run(bench: Be
         with Guard(bench) as guard:
             process = psutil.Process(guard.pid)
             opened = [Path(found.path).name for found in process.open_files()]
-            assert any(name.startswith("labpgt-guard-") for name in opened)
+            assert any(name.endswith(".lock") for name in opened)
             assert "data" not in opened
             loaded = " ".join(found.path for found in process.memory_maps())
             assert "python" in loaded

@@ -10,7 +10,6 @@ import psutil
 import pytest
 import pyvisa
 
-from instruments import locks
 from instruments.bench import load_bench
 from instruments.connect import close, connect_each
 from instruments.doctor import bench_checks
@@ -23,7 +22,6 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("kind", ["envelope", "spectrum"])
 def test_a_killed_run_leaves_every_instrument_safe(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pyvisa.ResourceManager, "list_resources", lambda self, query: ())
-    monkeypatch.setattr(locks, "LOCKS", tmp_path)
     path = tmp_path / "bench.toml"
     with VirtualBench(kind) as virtual:
         path.write_text(virtual.config_text())

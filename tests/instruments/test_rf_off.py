@@ -14,24 +14,20 @@ import numpy as np
 import pytest
 import typer
 
-from instruments import locks
+from instruments import guard_process
 from instruments import rf_off as module
+from instruments import sentinel as sentinel_module
 from instruments.bench import load_bench
 from instruments.magnonic_ring import MagnonicRing
 from instruments.rf_off import rf_off
-from instruments.safety import places
+from instruments.safety import places, safe_targets
 from instruments.sentinel import Sentinel
+from labpgt import locks
 from labpgt.errors import DeviceFault, InputError
 from tests.instruments.benches import TriedBench
 from tests.instruments.plain_server import PlainAttenuator, PlainInstrument, wait_for
 
 DRIVES = np.random.default_rng(5).uniform(0, 1, (3, 4))
-
-
-@pytest.fixture(autouse=True)
-def _own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "locks").mkdir()
-    monkeypatch.setattr(locks, "LOCKS", tmp_path / "locks")
 
 
 class Plain:
@@ -144,6 +140,47 @@ def test_a_model_that_nobody_can_make_safe_is_a_problem_and_the_rest_is_done(pla
     assert len(found.done) == 2
     assert "no commands are known that make it safe" in found.problems[0]
     assert found.problems[0] in sentinel.state()["problems"]
+
+
+def test_off_does_not_wait_for_ever_for_a_driver_that_is_stuck(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentinel, stuck, reached = plain.sentinel(), threading.Event(), sentinel_module._reached
+
+    def hang(target: dict[str, Any], rf_off: threading.Event, first: bool) -> str:
+        if target["role"] == "source":
+            stuck.wait(60)
+        return reached(target, rf_off, first)
+
+    monkeypatch.setattr(sentinel_module, "_reached", hang)
+    monkeypatch.setattr(sentinel_module, "STUCK_S", 0.7)
+    found = sentinel.off()
+    stuck.set()
+    (problem,) = found.problems
+    assert problem.startswith("source at TCPIP0::")
+    assert problem.endswith("no word within 1.5 s; make it safe by hand")
+    assert plain.attenuator.attenuation_db == 90
+    assert wait_for(lambda: not plain.source.rf_on), "it goes on trying"
+
+
+def test_a_guard_lets_go_of_the_bench_also_when_a_driver_is_stuck(
+    plain: Plain, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stuck, safe = threading.Event(), guard_process.make_safe
+
+    def hang(target: dict[str, Any], *rest: Any, **words: Any) -> str:
+        if target["role"] == "source":
+            stuck.wait(60)
+        return safe(target, *rest, **words)
+
+    plain.sentinel()
+    monkeypatch.setattr(guard_process, "make_safe", hang)
+    monkeypatch.setattr(guard_process, "PERSIST_S", 1.0)
+    monkeypatch.setattr(guard_process, "STUCK_S", 0.5)
+    watch = guard_process.Watch()
+    assert watch._secure(safe_targets(load_bench(plain.path)), unasked=False) == 1
+    assert "gave no word in 1.5 s" in capfd.readouterr().out
+    assert plain.attenuator.attenuation_db == 90
+    stuck.set()
+    assert wait_for(lambda: not plain.source.rf_on)
 
 
 def test_off_does_not_wait_for_a_state_that_hangs(plain: Plain) -> None:

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PyQt6.QtCore import QTimer
 from PyQt6.QtWidgets import QFileDialog, QLabel, QMenu
 from pytestqt.qtbot import QtBot
 
@@ -436,3 +438,24 @@ def test_a_run_begins_with_what_it_plans(page: LivePage) -> None:
     run.take(News(events=[started(planned=1000)]))
     assert isinstance(run.started, RunStarted)
     assert run.shots_per_epoch == 10
+
+
+def test_plots_are_drawn_one_in_each_turn_so_that_nothing_waits_for_all_of_them(
+    page: LivePage, qtbot: QtBot, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page.show_session(finished)
+    qtbot.waitUntil(lambda: page.run.stopped is not None and page.drawn > 3, timeout=20_000)
+    qtbot.waitUntil(lambda: not page._due)
+    turns: list[str] = []
+    for panel in page.panels:
+        monkeypatch.setattr(panel, "draw", lambda _run, _how, key=panel.key: turns.append(key))
+    others = QTimer()
+    others.timeout.connect(lambda: turns.append(""))
+    others.start(0)
+    page._drained()
+    page._drained()  # more news before all are drawn: each waits for one turn still
+    shown = [panel.key for panel in page.shown]
+    qtbot.waitUntil(lambda: len([turn for turn in turns if turn]) == len(shown))
+    others.stop()
+    assert [turn for turn in turns if turn] == shown
+    assert not any(one and other for one, other in pairwise(turns))

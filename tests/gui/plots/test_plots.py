@@ -200,22 +200,6 @@ def test_what_is_shown_is_saved(plot: Plot, lab: Lab, tmp_path: Path, qtbot: QtB
     assert "asked.csv cannot be written: No such file" in told[1][1]
 
 
-@pytest.mark.parametrize(
-    ("title", "name"),
-    [("Drive perturbation, (u+ − u−)/2", "drive-perturbation-u-u-2"), ("|L₊ − L₋|", "l-l"), ("|", "plot")],
-)
-def test_a_title_makes_the_name_of_a_file(lab: Lab, qtbot: QtBot, tmp_path: Path, title: str, name: str) -> None:
-    lab.state.settings.setValue("exports", str(tmp_path))
-    plot = Plot(lab, title, "", "")
-    qtbot.addWidget(plot)
-    plot.commands.choose(plot)
-    lab.actions["plot.data"].trigger()
-    dialog = plot.findChild(QFileDialog, "plot.save")
-    assert dialog is not None
-    assert [Path(chosen) for chosen in dialog.selectedFiles()] == [tmp_path / f"{name}.csv"]
-    dialog.close()
-
-
 def test_colours_follow_the_theme(plot: Plot, lab: Lab) -> None:
     curve = plot.curve("loss", 0)
     light = curve.item.opts["pen"].color().name()
@@ -321,3 +305,15 @@ def test_a_legend_may_have_all_its_lines(plot: Plot, qtbot: QtBot) -> None:
     tall = legend.height()
     plot.resize(1500, 300)
     qtbot.waitUntil(lambda: legend.height() < tall)
+
+
+def test_the_name_that_is_offered_for_a_picture_is_one_of_a_file(lab: Lab, qtbot: QtBot, tmp_path: Path) -> None:
+    lab.state.settings.setValue("exports", str(tmp_path))
+    plot = Plot(lab, "Drive perturbation, (u+ − u−)/2 |a|", "x", "y")
+    qtbot.addWidget(plot)
+    plot.commands.current = plot
+    lab.actions["plot.image"].trigger()
+    dialog = plot.findChild(QFileDialog, "plot.save")
+    assert dialog is not None
+    assert Path(dialog.selectedFiles()[0]) == tmp_path / "drive-perturbation-u-u-2-a.svg"
+    dialog.reject()

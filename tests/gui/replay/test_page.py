@@ -1,8 +1,7 @@
 """The page of recorded runs: what is opened, compared, and what is said of files that are not as they should be."""
 
 import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from gui.lab import Lab
 from gui.replay import ReplayPage
+from gui.replay.curves import Run
 from labpgt.session import Session
 
 Until = Callable[[Callable[[], object]], None]
@@ -42,6 +42,15 @@ def test_the_table_tells_of_every_file_and_is_filtered_by_words(page: ReplayPage
     assert proxy is not None
     assert [proxy.index(row, 0).data() for row in range(proxy.rowCount())] == ["node.h5"]
     assert page.browser.count.text() == "1 of 4 sessions"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
+def test_a_pipe_with_the_name_of_a_session_stops_nothing(page: ReplayPage, sessions: Path, until: Until) -> None:
+    listed(page, until)
+    os.mkfifo(sessions / "pipe.h5")
+    (sessions / "later.h5").write_text("not a session")
+    until(lambda: page.browser.model.rowCount() == 5)
+    assert "pipe.h5" not in {page.browser.model.entry(row).name for row in range(5)}
 
 
 def test_a_new_session_appears_and_a_deleted_one_goes(page: ReplayPage, sessions: Path, until: Until) -> None:
@@ -101,51 +110,6 @@ def test_sessions_are_found_ticked_and_opened(
         do["replay.folder"].trigger()
         until(lambda: page.browser.count.text() == "No sessions here")
     assert (lab.sessions, chosen) == (tmp_path / "window", [])
-
-
-def test_a_pipe_in_the_folder_stops_no_look(page: ReplayPage, lab: Lab, until: Until) -> None:
-    if not hasattr(os, "mkfifo"):
-        pytest.skip("no pipes in folders here")
-    listed(page, until)
-    os.mkfifo(lab.sessions / "pipe.h5")
-    page.browser.look()
-    shutil.copy(lab.sessions / "node.h5", lab.sessions / "new.h5")
-    page.browser.look()
-    until(lambda: page.browser.model.rowCount() == 5)
-    assert "pipe.h5" not in [entry.name for entry in page.browser.model._entries]
-
-
-def test_only_a_run_that_has_changed_is_sorted_anew(page: ReplayPage, until: Until) -> None:
-    listed(page, until)
-    page.browser._timer.stop()
-    model = page.browser.model
-    rows: list[tuple[int, int]] = []
-    model.dataChanged.connect(lambda first, last: rows.append((first.row(), last.row())))
-    entries = list(model._entries)
-    entries[2] = replace(entries[2], shots=12_345)
-    model.fill(entries)
-    assert rows == [(2, 2)]
-    assert model.entry(2).shots == 12_345
-
-
-def test_runs_that_go_on_are_read_again_only_while_they_are_seen_and_not_all_the_time(
-    page: ReplayPage, opened: Callable[[str], Path], until: Until, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened("node.h5")
-    until(lambda: page.overlay._runs)
-    page._timer.stop()
-    (run,) = page.overlay._runs
-    looks: list[int] = []
-    monkeypatch.setattr(page._runs, "read", lambda paths: looks.append(1) or ([replace(run, status="running")], {}))
-    page.hide()
-    page._timer.timeout.emit()
-    assert not page._timer.isActive()
-    page.show()
-    page._timer.timeout.emit()
-    until(page._timer.isActive)
-    assert (looks, page._timer.interval()) == ([1], 2000)
-    page._compared(([run], {}, 3.0))
-    assert page._timer.interval() == 60_000
 
 
 def test_what_is_no_session_is_refused_in_the_page_and_the_open_one_stays(
@@ -254,3 +218,32 @@ def test_one_open_run_shows_everything_it_was_set_to(
     until(lambda: len(page.settings._runs) == 1)
     keys = {(line.section, line.key) for line in page.settings.lines()}
     assert {("training", "dropout"), ("task", "name"), ("settings of the device", "noise")} <= keys
+
+
+def test_runs_that_go_on_are_looked_at_while_they_are_seen_and_long_ones_less_often(
+    page: ReplayPage, sessions: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, problems = page._runs.read([sessions / "pgt.h5"])
+    page._runs.took_s = 0.0
+
+    def read(paths: Sequence[Path]) -> tuple[list[Run], dict[Path, str]]:
+        return [replace(runs[0], status="running")], problems
+
+    shown: list[object] = []
+    monkeypatch.setattr(page._runs, "read", read)
+    monkeypatch.setattr(page.overlay, "show_runs", shown.append)
+    page._compare()
+    until(page._timer.isActive)
+    assert page._timer.interval() == 2000
+    page._runs.took_s = 1.0
+    page._compare()
+    until(lambda: page._timer.interval() == 20_000)
+    page.hide()
+    assert not page._timer.isActive()
+    before = len(shown)
+    page._compare()
+    until(lambda: len(shown) > before)
+    assert not page._timer.isActive()
+    page.show()
+    until(page._timer.isActive)
+    assert len(shown) > before + 1

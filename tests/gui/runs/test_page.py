@@ -12,8 +12,9 @@ from PyQt6.QtWidgets import QComboBox, QFileDialog, QLabel, QLineEdit, QSpinBox,
 from pytestqt.qtbot import QtBot
 
 from gui.form import checking
+from gui.jobs import JobState
 from gui.lab import Lab
-from gui.runs.entry import Entry, Standing
+from gui.runs.entry import Entry
 from gui.runs.page import RunsPage
 from tests.gui.desks import DeskInPlace
 from tests.gui.runs.conftest import Scripted
@@ -84,7 +85,7 @@ def test_start_runs_what_is_in_the_form_before_what_waits(
     assert page.queue.held  # this one alone was asked for
     first, second = page.queue.entries
     assert first.config == {"device": {"name": "echo-state-ring"}, "training": {"epochs": 7}}
-    assert second.standing is Standing.WAITING
+    assert second.standing is JobState.WAITING
     assert page.panel.selected is first
     (tmp_path / "go").touch()
     qtbot.waitUntil(lambda: _standings(page) == ["done", "waiting"])
@@ -257,7 +258,7 @@ def test_the_run_in_hand_is_paused_goes_on_and_is_stopped(
     for line in ('{"progress": {"description": "training"}}', '{"progress": {"description": "waiting"}}'):
         job._line(line)
     job.said.emit("warning", "paused")
-    assert entry.standing is Standing.PAUSED
+    assert entry.standing is JobState.PAUSED
     assert lab.actions["queue.pause"].text() == "Go on"
     press("queue.pause")
     assert asked == ["pause", "go on"]

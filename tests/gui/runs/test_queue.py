@@ -11,10 +11,10 @@ from PyQt6.QtCore import QModelIndex, Qt
 from PyQt6.QtTest import QAbstractItemModelTester
 from pytestqt.qtbot import QtBot
 
-from gui.jobs import Jobs
+from gui.jobs import Jobs, JobState
 from gui.lab import Lab
 from gui.runs import queue as module
-from gui.runs.entry import Entry, Standing
+from gui.runs.entry import Entry
 from gui.runs.queue import RunQueue
 from tests.gui.runs.conftest import Scripted
 
@@ -54,11 +54,11 @@ def test_runs_go_one_after_the_other_in_their_order(
     first, second = _run(1), _run(2)
     queue.add([first, second])
     qtbot.waitUntil(lambda: first.share == 0.25)
-    assert (first.standing, second.standing) == (Standing.RUNNING, Standing.WAITING)
+    assert (first.standing, second.standing) == (JobState.RUNNING, JobState.WAITING)
     assert (first.loss, first.accuracy, first.left) == ("0.2104", "66.7%", "1 day, 2:03:04")
     go.touch()
-    qtbot.waitUntil(lambda: second.standing is Standing.DONE)
-    assert first.standing is Standing.DONE
+    qtbot.waitUntil(lambda: second.standing is JobState.DONE)
+    assert first.standing is JobState.DONE
     assert (second.loss, second.accuracy, second.share) == ("0.0123", "95.1%", 1.0)
     for entry, argv in zip((first, second), scripted.commands, strict=True):
         assert entry.session is not None
@@ -80,10 +80,10 @@ def test_several_may_go_at_a_time_but_not_on_one_bench(
         scripted.then(until=tmp_path / "go")
     queue.add(entries)
     qtbot.waitUntil(lambda: len(queue.going) == 3)
-    assert entries[1].standing is Standing.WAITING
+    assert entries[1].standing is JobState.WAITING
     assert set(watched) == {tmp_path / "bench.toml"}
     (tmp_path / "go").touch()
-    qtbot.waitUntil(lambda: all(entry.standing is Standing.DONE for entry in entries))
+    qtbot.waitUntil(lambda: all(entry.standing is JobState.DONE for entry in entries))
 
 
 def test_a_measurement_has_the_device_for_itself(
@@ -94,9 +94,9 @@ def test_a_measurement_has_the_device_for_itself(
     entry = _run()
     queue.add([entry])
     with qtbot.waitSignal(measuring.ended):
-        assert entry.standing is Standing.WAITING
+        assert entry.standing is JobState.WAITING
         (tmp_path / "go").touch()
-    qtbot.waitUntil(lambda: entry.standing is Standing.DONE)
+    qtbot.waitUntil(lambda: entry.standing is JobState.DONE)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +104,7 @@ def test_a_measurement_has_the_device_for_itself(
     [
         (1, "Traceback\nValueError: x", "failed: Traceback\nValueError: x", "See in the log", False),
         (2, "labpgt: training.batch = 0: must be at least 1", "bad input: training.batch = 0", "Press To form", False),
+        (2, "x.h5: is yours, say so with --allow a:B", "bad input: x.h5: is yours", "Resume it: you are asked", False),
         (3, "source: nothing listens there", "device fault: source: nothing listens", "Look at the bench", True),
         (3, "make sure by hand that its RF is off", "device fault: ", "Make sure by hand that RF is off. Look", True),
         (5, "disk full", "storage fault: disk full", "Look at the disk: is there room", True),
@@ -115,7 +116,7 @@ def test_a_failure_says_why_and_what_to_do_and_holds_what_would_meet_the_same(
     scripted.then({"error": f"{said}\nlabpgt: to go on once that is mended: labpgt resume x.h5"}, code=code)
     first, second = _run(1), _run(2)
     queue.add([first, second])
-    qtbot.waitUntil(lambda: first.standing is Standing.FAILED)
+    qtbot.waitUntil(lambda: first.standing is JobState.FAILED)
     assert first.why.startswith(why)
     assert "labpgt resume" not in first.why
     assert first.advice.startswith(advice)
@@ -123,9 +124,9 @@ def test_a_failure_says_why_and_what_to_do_and_holds_what_would_meet_the_same(
     assert queue.data(queue.index_of(first)).endswith(first.advice)
     if held:
         assert queue.held
-        assert second.standing is Standing.WAITING
+        assert second.standing is JobState.WAITING
     else:
-        qtbot.waitUntil(lambda: second.standing is Standing.DONE)
+        qtbot.waitUntil(lambda: second.standing is JobState.DONE)
 
 
 def test_a_run_that_was_stopped_holds_the_queue_and_can_go_on(
@@ -134,23 +135,23 @@ def test_a_run_that_was_stopped_holds_the_queue_and_can_go_on(
     scripted.then({"say": "begun"}, until=tmp_path / "never")
     first, second = _run(1), _run(2)
     queue.add([first, second])
-    qtbot.waitUntil(lambda: first.standing is Standing.RUNNING)
+    qtbot.waitUntil(lambda: first.standing is JobState.RUNNING)
     assert first.session is not None
     first.session.touch()
     assert first.job is not None
     first.job.stop()
-    assert first.standing is Standing.STOPPING
-    qtbot.waitUntil(lambda: first.standing is Standing.STOPPED)
+    assert first.standing is JobState.STOPPING
+    qtbot.waitUntil(lambda: first.standing is JobState.STOPPED)
     assert (first.why, first.advice) == ("stopped by hand", "Resume it to go on where it was.")
     assert (queue.held, queue.why_held) == (True, "a run was stopped")
     session = first.session
     queue.again(first, resume=True)
-    qtbot.waitUntil(lambda: first.standing is Standing.DONE)
-    assert second.standing is Standing.WAITING  # the queue is still held
+    qtbot.waitUntil(lambda: first.standing is JobState.DONE)
+    assert second.standing is JobState.WAITING  # the queue is still held
     queue.release()
-    qtbot.waitUntil(lambda: second.standing is Standing.DONE)
+    qtbot.waitUntil(lambda: second.standing is JobState.DONE)
     assert list(scripted.commands[1]) == ["resume", str(session), "--json"]
-    assert (first.standing, first.session) == (Standing.DONE, session)
+    assert (first.standing, first.session) == (JobState.DONE, session)
     assert queue.rowCount() == 2  # the same entry went on
 
 
@@ -158,9 +159,9 @@ def test_retrying_begins_in_another_file(queue: RunQueue, scripted: Scripted, qt
     scripted.then({"error": "x"}, code=3)
     entry = _run()
     queue.add([entry])
-    qtbot.waitUntil(lambda: entry.standing is Standing.FAILED)
+    qtbot.waitUntil(lambda: entry.standing is JobState.FAILED)
     queue.again(entry, resume=False)
-    qtbot.waitUntil(lambda: entry.standing is Standing.DONE)
+    qtbot.waitUntil(lambda: entry.standing is JobState.DONE)
     assert [argv[0] for argv in scripted.commands] == ["train", "train"]
 
 
@@ -170,7 +171,7 @@ def test_rf_off_holds_the_queue(queue: RunQueue, lab: Lab, qtbot: QtBot) -> None
     queue.add([entry])
     assert queue.why_held == "RF OFF was pressed"
     qtbot.wait(50)
-    assert entry.standing is Standing.WAITING
+    assert entry.standing is JobState.WAITING
 
 
 def test_a_run_that_cannot_be_started_says_so(queue: RunQueue, lab: Lab, tmp_path: Path, qtbot: QtBot) -> None:
@@ -179,7 +180,7 @@ def test_a_run_that_cannot_be_started_says_so(queue: RunQueue, lab: Lab, tmp_pat
     entry = _run()
     with qtbot.waitSignal(lab.noticed):
         queue.add([entry])
-    assert entry.standing is Standing.FAILED
+    assert entry.standing is JobState.FAILED
     assert entry.why.startswith("cannot be started: ")
     assert not entry.resumable
 
@@ -218,7 +219,7 @@ def test_what_waits_and_what_goes_on_is_there_in_the_next_window(
     lab.jobs = Jobs(lab.state.jobs, standby=False)
     later = RunQueue(lab)
     lab.jobs.find_again()
-    assert [entry.standing for entry in later.entries] == [Standing.WAITING, Standing.STARTING]
+    assert [entry.standing for entry in later.entries] == [JobState.WAITING, JobState.STARTING]
     assert later.held
     assert "waiting when the window was closed" in later.why_held
     found = later.entries[1]
@@ -229,7 +230,7 @@ def test_what_waits_and_what_goes_on_is_there_in_the_next_window(
     process.wait()  # type: ignore[union-attr]
     qtbot.waitUntil(lambda: found.standing.over)
     later.release()
-    qtbot.waitUntil(lambda: later.entries[0].standing is Standing.DONE)
+    qtbot.waitUntil(lambda: later.entries[0].standing is JobState.DONE)
 
 
 def test_a_run_that_ended_while_there_was_no_window_is_told_from_its_session(
@@ -238,11 +239,11 @@ def test_a_run_that_ended_while_there_was_no_window_is_told_from_its_session(
     monkeypatch.setattr(module, "_FOUND_AGAIN_MS", 0)
     crashed, gone = _run(1), _run(2)
     crashed.session, gone.session = copied(lab), lab.sessions / "gone.h5"
-    crashed.standing = gone.standing = Standing.RUNNING
+    crashed.standing = gone.standing = JobState.RUNNING
     module.Store(lab.state.folder / "queue.json").save([crashed, gone], 2)
     queue = RunQueue(lab)
     assert queue.at_once == 2
-    qtbot.waitUntil(lambda: all(entry.standing is Standing.FAILED for entry in queue.entries))
+    qtbot.waitUntil(lambda: all(entry.standing is JobState.FAILED for entry in queue.entries))
     first, second = queue.entries
     assert (first.why, first.resumable) == ("its process is gone", True)
     assert "gone.h5" in second.why
@@ -265,4 +266,4 @@ def test_a_run_that_somebody_else_has_started_is_in_the_queue(
     qtbot.waitUntil(lambda: bool(entry.config))
     assert entry.standing.going
     (tmp_path / "go").touch()
-    qtbot.waitUntil(lambda: entry.standing is Standing.DONE)
+    qtbot.waitUntil(lambda: entry.standing is JobState.DONE)

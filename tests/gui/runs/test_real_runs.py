@@ -3,8 +3,8 @@
 import pytest
 from pytestqt.qtbot import QtBot
 
+from gui.jobs import JobState
 from gui.lab import Lab
-from gui.runs.entry import Standing
 from gui.runs.page import RunsPage
 from labpgt.events import Status
 from labpgt.session import Session
@@ -40,15 +40,15 @@ def test_a_run_is_started_paused_and_stopped(lab: Lab, qtbot: QtBot, monkeypatch
     page.start()
     (entry,) = page.queue.entries
     qtbot.waitUntil(lambda: bool(entry.loss and entry.left), timeout=LONG_MS)
-    assert entry.standing is Standing.RUNNING
+    assert entry.standing is JobState.RUNNING
 
     pause, stop = lab.actions["queue.pause"], lab.actions["queue.stop"]
     pause.trigger()
-    qtbot.waitUntil(lambda: entry.standing is Standing.PAUSED, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: entry.standing is JobState.PAUSED, timeout=LONG_MS)
     pause.trigger()
-    qtbot.waitUntil(lambda: entry.standing is Standing.RUNNING, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: entry.standing is JobState.RUNNING, timeout=LONG_MS)
     stop.trigger()
-    qtbot.waitUntil(lambda: entry.standing is Standing.STOPPED, timeout=LONG_MS)
+    qtbot.waitUntil(lambda: entry.standing is JobState.STOPPED, timeout=LONG_MS)
     assert entry.why == "stopped by hand"
     assert entry.session is not None
     with Session(entry.session) as session:
