@@ -121,7 +121,8 @@ class ConsoleWatcher(Display):
         # which may last for hours.
         self._measure_rate(self._last_step_s - self._evaluations_s, shots)
         loss = float(row["loss"])
-        self._loss = loss if self._loss != self._loss else 0.9 * self._loss + 0.1 * loss
+        # Of an infinite one no mean would ever come down again.
+        self._loss = 0.9 * self._loss + 0.1 * loss if math.isfinite(self._loss) else loss
         self._shots = shots
         self._show(description="training", completed=shots, total=self._planned, figures=self._figures())
         self._say_now_and_then(f"shots {self._figures()}")

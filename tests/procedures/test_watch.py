@@ -218,6 +218,18 @@ def test_the_rate_is_the_runs_however_its_steps_come() -> None:
     assert figures == "103000/200000, loss 0.0123, 100/s, 16:10 left"
 
 
+def test_an_infinite_loss_is_forgotten() -> None:
+    with ConsoleWatcher(Console(file=io.StringIO(), force_terminal=True, width=80)) as watcher:
+        watcher(RunStarted(**{**vars(STARTED), "planned_shots": 1000}))
+        told = []
+        for shots, loss in enumerate((1.0, float("inf"), 2.0, 1.0, float("nan"), 0.5), 1):
+            row = np.zeros((), STEP_DTYPE)
+            row["shots"], row["loss"] = shots, loss
+            watcher(StepDone(row))
+            told.append(watcher._figures().partition(", ")[2])
+    assert told == ["loss 1.0000", "loss inf", "loss 2.0000", "loss 1.9000", "", "loss 0.5000"]
+
+
 def test_the_time_left_has_the_evaluations_in_it() -> None:
     """On a slow device an epoch takes minutes, and its evaluation more of them: the rate knows nothing of it."""
     shot_s, steps, evaluation_s, epochs = 0.16, 100, 60.0, 6
