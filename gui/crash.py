@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
@@ -21,6 +22,8 @@ class CrashReport:
         self.path = path
         self._tell = tell
         self._file = path.open("a", encoding="utf-8")
+        self._met: Counter[str] = Counter()
+        """How often each error has come, by where."""
 
     def install(self) -> None:
         """Take in every error from now on."""
@@ -40,9 +43,16 @@ class CrashReport:
     def _caught(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
             return
+        where = f"{kind.__name__}{''.join(traceback.format_tb(trace))}"
+        self._met[where] += 1
+        times = self._met[where]
+        # One that comes with every picture would fill the disk that runs write to: the 1st, 2nd, 4th, 8th ... is told.
+        if times & (times - 1):
+            return
+        again = f", so far {times} times" if times > 1 else ""
         head = (
             f"\n--- {time.strftime('%Y-%m-%d %H:%M:%S')} labpgt {version('labpgt')}, Python "
-            f"{platform.python_version()}, PyQt6 {version('PyQt6')}, {platform.platform()}\n"
+            f"{platform.python_version()}, PyQt6 {version('PyQt6')}, {platform.platform()}{again}\n"
         )
         with suppress(OSError, ValueError):
             self._file.write(head + "".join(traceback.format_exception(kind, error, trace)))

@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from PyQt6.QtCore import QObject, QTimer, pyqtSignal
@@ -88,7 +89,8 @@ class Follower(QObject):
         self._put(lambda: signal.emit(text))
 
     def _look_for_noise(self) -> None:
-        with Session(self.path) as session:
+        noise = None
+        with suppress(LabpgtError), Session(self.path) as session:  # without it, the run can be followed all the same
             noise = difference_noise(session)
         self._put(lambda: self.noise_known.emit(float("nan") if noise is None else noise))
 

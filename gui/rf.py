@@ -17,6 +17,8 @@ TOLD_S = 15.0
 AGAIN_MS = 250
 FILE_MS = 1000
 """Between two looks whether a bench's file has changed."""
+QUIET_LOOKS = 60
+"""After so many looks with nobody at the addresses that a file had before, these are let go."""
 USES_MS = 500
 """Between two looks which benches are in use on this computer."""
 Signature = tuple[int, int, int]
@@ -49,6 +51,8 @@ class Watched(QObject):
         self._signature = _signature(bench)
         self._found: dict[Sentinel, dict[str, Any]] = {}
         self._pending: set[Sentinel] = set()
+        self._quiet: dict[Sentinel, int] = {}
+        """Looks in a row at which nobody was there."""
         self._now = self._begin()
         self._looks = QTimer(self)
         self._looks.setInterval(FILE_MS)
@@ -85,7 +89,7 @@ class Watched(QObject):
 
     def turn_off(self) -> None:
         """Turn RF off, whoever uses the bench."""
-        for sentinel in self._found:
+        for sentinel in list(self._found):
             if sentinel not in self._pending:
                 self._pending.add(sentinel)
                 sentinel.turn_off()
@@ -115,6 +119,20 @@ class Watched(QObject):
     def _take(self, sentinel: Sentinel, found: dict[str, Any]) -> None:
         if found != self._found[sentinel]:
             self._found[sentinel] = found
+            self.changed.emit()
+        if sentinel is not self._now:
+            self._let_go_when_quiet(sentinel, found)
+
+    def _let_go_when_quiet(self, sentinel: Sentinel, found: dict[str, Any]) -> None:
+        """A run that began before the file was changed has the old addresses soon, or never.
+
+        Each save of a file would else leave a process for good, with connections of which instruments have few.
+        """
+        quiet = found.get("rf") != "on" and not found.get("in_use") and sentinel not in self._pending
+        self._quiet[sentinel] = self._quiet.get(sentinel, 0) + 1 if quiet else 0
+        if self._quiet[sentinel] >= QUIET_LOOKS:
+            del self._quiet[sentinel], self._found[sentinel]
+            sentinel.close()
             self.changed.emit()
 
     def _answered(self, sentinel: Sentinel, answer: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@ LOOK_MS = 1000
 """Between two questions for the RF's state."""
 ANSWER_MS = 5000
 """After which a question counts as unanswered."""
+_MOST_PASSED_OVER = 15
+"""Looks that are passed over at most before a process that ended without an answer is started anew."""
 SILENT = 3
 """So many questions in a row without any word, and the process hangs: another takes its place."""
 
@@ -27,6 +29,8 @@ class Sentinel(QObject):
         super().__init__()
         self.bench = bench
         self._pending_off = False
+        self._deaths = self._pass_over = 0
+        """So many times it ended since its last answer, and looks until it is started anew."""
         self._silent = 0
         self._process = JsonProcess("procedures.cli", ["rf-off", str(bench), "--serve"])
         self._process.said.connect(self._hear)
@@ -58,12 +62,16 @@ class Sentinel(QObject):
             self._process.close()
 
     def _look(self) -> None:
-        if not self._overdue.isActive():
+        if self._pass_over:
+            self._pass_over -= 1
+        elif not self._overdue.isActive():
             self._process.start()  # one that died is no watch
             self._process.write("state")
             self._overdue.start()
 
     def _hear(self, said: dict[str, Any]) -> None:
+        if "error" not in said:
+            self._deaths = 0
         self._silent = 0
         match said:
             case {"ready": True}:
@@ -86,6 +94,9 @@ class Sentinel(QObject):
 
     def _gone(self, why: str) -> None:
         self._overdue.stop()
+        # A bench's file with a mistake in it would have a program started every second.
+        self._pass_over = min(2**self._deaths - 1, _MOST_PASSED_OVER)
+        self._deaths += 1
         self._failed(why)
 
     def _failed(self, why: str) -> None:

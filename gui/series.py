@@ -52,8 +52,9 @@ class Series:
         for i, name in enumerate(self.values):
             value = np.asarray(columns[name], np.float64)
             there = np.isfinite(value)
+            with np.errstate(over="ignore"):  # the mean of numbers that have no sum is infinite
+                self._total[i, into] += np.add.reduceat(np.where(there, value, 0.0), starts)
             self._count[i, into] += np.add.reduceat(there.astype(np.float64), starts)
-            self._total[i, into] += np.add.reduceat(np.where(there, value, 0.0), starts)
             least = np.minimum.reduceat(np.where(there, value, np.inf), starts)
             self._least[i, into] = np.minimum(self._least[i, into], least)
             greatest = np.maximum.reduceat(np.where(there, value, -np.inf), starts)
@@ -77,10 +78,8 @@ class Series:
         i, used = self.values.index(name), len(self)
         count, total = self._count[i, :used], self._total[i, :used]
         half = over // self.per // 2
-        if half:
-            first = np.maximum(0, np.arange(used) - half)
-            last = np.minimum(used, np.arange(used) + half + 1)
-            count, total = _between(count, first, last), _between(total, first, last)
+        if half and used:
+            count, total = _around(count, half), _around(total, half)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(np.where(count > 0, total / count, np.nan))
 
@@ -122,10 +121,22 @@ class Series:
         self.per *= 2
 
 
-def _between(numbers: Array, first: NDArray[np.intp], last: NDArray[np.intp]) -> Array:
-    """Return sums of numbers [first, last)."""
-    running = np.concatenate(([0.0], np.cumsum(numbers)))
-    return np.asarray(running[last] - running[first])
+def _around(numbers: Array, half: int) -> Array:
+    """Return the sum of each number with so many on both sides.
+
+    Nothing is taken away from a running sum, in which one huge number would blot out all that follow: each window is
+    the end of one block and the beginning of the next (van Herk 1992, doi 10.1016/0167-8655(92)90069-C).
+    """
+    n = len(numbers)
+    half = min(half, n - 1)
+    width = 2 * half + 1
+    padded = np.zeros(-(-(n + 2 * half) // width) * width)
+    padded[half : half + n] = numbers
+    blocks = padded.reshape(-1, width)
+    begins, ends = np.cumsum(blocks, 1).ravel(), np.cumsum(blocks[:, ::-1], 1)[:, ::-1].ravel()
+    last = np.arange(n) + width - 1
+    # A window that is a block as a whole has no second part.
+    return np.asarray(begins[last] + np.where(np.arange(n) % width, ends[:n], 0.0))
 
 
 def _nan_where(extreme: Array) -> Array:

@@ -289,11 +289,7 @@ class MainWindow(QMainWindow):
             return False
         going = self.lab.jobs.working
         if going:
-            held = self.runs.queue.held
-            self.runs.queue.hold("the window is closing")  # nothing starts while the question is open
-            choice = self.ask_closing(going)
-            if choice == "cancel" and not held:
-                self.runs.queue.release()
+            choice = self._asked_what_becomes(going)
             if choice != "stop":
                 return choice == "leave"
             for job in going:
@@ -305,6 +301,18 @@ class MainWindow(QMainWindow):
         self._closing.start()
         self._close_when_over()
         return False
+
+    def _asked_what_becomes(self, going: list[Job]) -> str:
+        """Ask it; nothing starts while the question is open, and a cancelled one leaves the queue as it was."""
+        queue = self.runs.queue
+        held, why = queue.held, queue.why_held
+        queue.hold(why if held else "the window is closing")
+        own = queue.times_held
+        choice = self.ask_closing(going)
+        # RF OFF in the question, or a run that failed meanwhile, holds it as well: that stands.
+        if choice == "cancel" and not held and queue.times_held == own:
+            queue.release()
+        return choice
 
     def ask_closing(self, going: list[Job]) -> str:
         """Ask what becomes of what runs: "stop", "leave" or "cancel"."""

@@ -33,6 +33,7 @@ from labpgt.events import (
 )
 from labpgt.session import Session
 from labpgt.session.checked import NotReady, reported
+from labpgt.session.schema import WARNING_DTYPE
 
 T = TypeVar("T")
 
@@ -284,7 +285,7 @@ class Untold:
         if session.n_epochs > self._epochs:
             rows = session.epochs(max(self._epochs, session.n_epochs - epochs), session.n_epochs)
             events += [((epoch, 2, 0, 0), EpochDone(rows[i, ...])) for i, epoch in enumerate(rows["epoch"].tolist())]
-        warnings = session.warnings[self._warnings :] if seldom or over else []
+        warnings = session.warning_rows()[self._warnings :] if seldom or over else np.empty(0, WARNING_DTYPE)
         measured = self._measured(session, seldom, over)
         # Only now, when nothing more can fail: what could not be read is looked for again.
         self._warnings += len(warnings)
@@ -292,7 +293,7 @@ class Untold:
         self._steps = max(self._steps, session.n_steps)
         self._epochs = max(self._epochs, session.n_epochs)
         in_order = [event for _, event in sorted(events, key=lambda keyed: keyed[0])]
-        return [*measured, *in_order, *map(_warning, warnings)]
+        return [*measured, *in_order, *_warned(warnings, session.n_shots)]
 
     def _measured(self, session: Session, seldom: bool, over: bool) -> list[Event]:
         """Return what was measured before training, once, when all of it is there."""
@@ -307,8 +308,20 @@ class Untold:
         return [Measured(found)] if told else []
 
 
+def _warned(rows: NDArray[np.void], shots: int) -> Iterator[Event]:
+    """Yield the events that the writer has made these warnings of.
+
+    A run that ends while it is paused leaves no word of going on, when it is resumed later: with shots after it, a
+    pause that was the last is over, and told as a warning.
+    """
+    texts = [row["message"].decode("utf-8", "replace") for row in rows]
+    for number, text in enumerate(texts):
+        goes_on = any(later.startswith(CONTINUED) for later in texts[number + 1 :])
+        over = 0 <= rows["shot"][number] < shots and not goes_on
+        yield RunWarning(text) if text.startswith(PAUSED) and over else _warning(text)
+
+
 def _warning(text: str) -> Event:
-    """Return the event that the writer has made this warning of."""
     if text.startswith(PAUSED):
         return RunPaused(math.nan, text.removeprefix(PAUSED))
     if text.startswith(CONTINUED):

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from labpgt.errors import StorageFault
 from labpgt.events import EPOCH_DTYPE, STEP_DTYPE, Event, RunStopped, Status, shot_dtype
-from labpgt.follow import Door, Untold, until_the_end
+from labpgt.follow import PATIENCE_S, Door, Untold, until_the_end
 from labpgt.session import Session
 from labpgt.session.schema import chunk_rows
 
@@ -88,7 +89,8 @@ def follow_rows(
     in anything but success, as `labpgt.follow.follow` does it. Of the new shots the newest `shots` are yielded whole,
     or as many as fit into 32 MiB.
 
-    Raises `InputError` when the file is not a session, `StorageFault` when it stays unreadable.
+    Damaged shots are left out, and `tell` says how many. Raises `InputError` when the file is not a session,
+    `StorageFault` when it stays unreadable.
     """
     door = Door(Path(path), interval_s, stop, tell, True)
     reader = _Reader(shots)
@@ -98,7 +100,10 @@ def follow_rows(
                 tell("the run was resumed and goes on")
             last = yield from until_the_end(session, door, reader.look)
             while last is not None and reader.behind and door.pause() and not door.is_another():
-                yield reader.read_on(session)
+                yield reader.read_on(session, damaged=True)
+            if reader.left_out:
+                tell(f"{reader.left_out} damaged shots of the record are left out; labpgt replay --verify names them")
+                reader.left_out = 0
         # The file is closed by now: some systems do not replace an open one.
         if last is not None:
             if last.status is Status.SUCCESS:
@@ -118,6 +123,9 @@ class _Reader:
         self._past = dict.fromkeys(self._new, 0)
         self.behind = False
         """Whether rows are left that `past` has not told."""
+        self.left_out = 0
+        """Shots that were left out, for they are damaged."""
+        self._failing_since: float | None = None
 
     def begin(self, session: Session) -> bool:
         """Take up a session that was opened; return whether it is another run than before."""
@@ -128,12 +136,33 @@ class _Reader:
         return True
 
     def look(self, session: Session, seldom: bool, last: RunStopped | None) -> list[News]:
-        """Return what is new; everything when the run has ended."""
+        """Return what is new; everything when the run has ended.
+
+        What cannot be read may be on its way to the disk: `StorageFault`, to be looked at again. Damaged shots, which
+        stay so, are left out.
+        """
+        long_ago = time.monotonic() - PATIENCE_S / 2
+        damaged = last is not None or (self._failing_since is not None and self._failing_since < long_ago)
+        before = self._first, dict(self._new), dict(self._past), self.behind, self.left_out
+        try:
+            found = self._look(session, seldom, last, damaged)
+        except StorageFault:
+            # Nothing of this look is told, whatever was read before it failed.
+            self._first, self._new, self._past, self.behind, self.left_out = before
+            if self._failing_since is None:
+                self._failing_since = time.monotonic()
+            raise
+        self._failing_since = None
+        return found
+
+    def _look(self, session: Session, seldom: bool, last: RunStopped | None, damaged: bool) -> list[News]:
         there = _lengths(session)
         found: list[News] = []
         if self._first:
-            found.append(self._first_look(session, there))
-        found += self._rest_of(session, there, everything=last is not None)
+            found.append(self._first_look(session, there, damaged))
+        found += self._rest_of(session, there, last is not None, damaged)
+        if self.behind and last is None:
+            found.append(self.read_on(session, damaged))
         rare = self._untold.look(session, seldom, last is not None)
         # The beginning has to be known before the first rows, and the end after the last.
         if self._begun:
@@ -141,24 +170,30 @@ class _Reader:
             self._begun = []
         if events := [*rare, *([last] if last is not None else [])]:
             found.append(replace(_counted(there), events=events))
-        if self.behind and last is None:
-            found.append(self.read_on(session))
         return found
 
-    def _first_look(self, session: Session, there: dict[str, int]) -> News:
+    def _read(self, session: Session, name: str, start: int, stop: int, damaged: bool) -> Rows:
+        """Read rows; with `damaged`, without the shots that are."""
+        rows = _read(session, name, start, stop, damaged and name == "marks")
+        self.left_out += stop - start - len(rows) if damaged else 0
+        return rows
+
+    def _first_look(self, session: Session, there: dict[str, int], damaged: bool) -> News:
         """Return a sample of a long past, or nothing: what is short is new as a whole."""
-        self._first = False
         self._past = dict.fromkeys(there, 0)
         self.behind = max(there.values()) > SHORT
         if not self.behind:
+            self._first = False
             self._new = dict.fromkeys(there, 0)
             return _counted(there)
-        self._new = dict(there)
-        sample = Part(**{name: _sampled(session, name, length) for name, length in there.items()})
+        sample = Part(**{name: _sampled(session, name, length, damaged) for name, length in there.items()})
         first = max(0, there["marks"] - self._whole(session))
-        return replace(_counted(there), sample=sample, shots=session.shots(first, there["marks"]), share_read=0.0)
+        shots = _read(session, "marks", first, there["marks"], damaged)
+        # Only now, when nothing more can fail.
+        self._first, self._new = False, dict(there)
+        return replace(_counted(there), sample=sample, shots=shots, share_read=0.0)
 
-    def _rest_of(self, session: Session, there: dict[str, int], everything: bool) -> list[News]:
+    def _rest_of(self, session: Session, there: dict[str, int], everything: bool, damaged: bool) -> list[News]:
         """Return the rows that have come since the last look, block by block."""
         found = []
         began = time.monotonic()
@@ -166,24 +201,24 @@ class _Reader:
             if not everything and time.monotonic() - began > _CATCHING_UP_S:
                 break
             part: dict[str, Rows] = {}
+            reached: dict[str, int] = {}
             shots = None
             for name, length in there.items():
                 start, stop = self._new[name], min(length, self._new[name] + _block(session, name))
                 if stop <= start:
                     continue
-                rows = _read(session, name, start, stop)
+                rows = self._read(session, name, start, stop, damaged)
                 if name == "marks":
                     shots = rows[-self._whole(session) :]
                     rows = _marks(rows)
-                part[name] = rows
+                part[name], reached[name] = rows, stop
             # Only now, when nothing more can fail: what could not be read is looked for again.
-            for name, rows in part.items():
-                self._new[name] += len(rows)
+            self._new |= reached
             found.append(replace(_counted(there), new=Part(**part), shots=shots))
         return found
 
-    def read_on(self, session: Session) -> News:
-        """Read some of the past."""
+    def read_on(self, session: Session, damaged: bool) -> News:
+        """Read some of the past; with `damaged`, without the shots that are."""
         began = time.monotonic()
         there = dict(self._new)
         parts: dict[str, list[Rows]] = {name: [] for name in there}
@@ -191,7 +226,7 @@ class _Reader:
             # The one that is furthest behind, so that all of them grow together.
             name = min(there, key=lambda name: self._past[name] / max(1, there[name]))
             start, stop = self._past[name], min(there[name], self._past[name] + _block(session, name))
-            rows = _read(session, name, start, stop)
+            rows = self._read(session, name, start, stop, damaged)
             parts[name].append(_marks(rows) if name == "marks" else rows)
             self._past[name] = stop
             if time.monotonic() - began > _READING_S:
@@ -225,9 +260,18 @@ def _block(session: Session, name: str) -> int:
     return max(1, min(_BLOCK, _BLOCK_BYTES // _dtype(session, name).itemsize))
 
 
-def _read(session: Session, name: str, start: int, stop: int) -> Rows:
+def _read(session: Session, name: str, start: int, stop: int, around: bool) -> Rows:
+    """Read rows; with `around`, those that can be read."""
     read = {"steps": session.steps, "epochs": session.epochs, "marks": session.shots}[name]
-    return read(start, stop)
+    try:
+        return read(start, stop)
+    except StorageFault:
+        if not around:
+            raise
+    if stop - start == 1:
+        return np.empty(0, _dtype(session, name))
+    middle = (start + stop) // 2
+    return np.concatenate([_read(session, name, *part, around) for part in ((start, middle), (middle, stop))])
 
 
 def _marks(shots: Rows) -> Rows:
@@ -237,7 +281,7 @@ def _marks(shots: Rows) -> Rows:
     return marks
 
 
-def _sampled(session: Session, name: str, length: int) -> Rows:
+def _sampled(session: Session, name: str, length: int, damaged: bool) -> Rows:
     """Return blocks of rows, evenly taken from a table; the first and the last row are among them."""
     dtype = _dtype(session, name)
     block = chunk_rows(dtype)
@@ -246,6 +290,7 @@ def _sampled(session: Session, name: str, length: int) -> Rows:
         starts = np.arange(0, length, block)
     else:
         starts = np.unique(np.linspace(0, (length - 1) // block, blocks).astype(int) * block)
-    read = [_read(session, name, int(start), min(int(start) + block, length)) for start in starts]
+    around = damaged and name == "marks"
+    read = [_read(session, name, int(start), min(int(start) + block, length), around) for start in starts]
     rows = np.concatenate(read) if read else np.empty(0, dtype)
     return _marks(rows) if name == "marks" else rows

@@ -1,5 +1,6 @@
 """What a person sees of a run on the terminal: a live line where there is a terminal, plain lines elsewhere."""
 
+import math
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
@@ -46,6 +47,12 @@ class ConsoleWatcher(Display):
         self._rate = 0.0
         self._recent: deque[tuple[float, int]] = deque()
         """When a step was done, and the training shots taken by then; oldest first."""
+        self._last_step_s = math.nan
+        """When the last step was done, by the run's clock; NaN when the run has stood still since."""
+        self._evaluation_s = self._evaluations_s = 0.0
+        """What the last evaluation took, and all of them."""
+        self._per_epoch = 0.0
+        """Training shots in an epoch; 0 while none has ended."""
         self._last_line = time.monotonic()
         self._besides: Counter[str] = Counter()
         """Shots that are no training shots, by purpose."""
@@ -67,6 +74,7 @@ class ConsoleWatcher(Display):
             case RunResumed():
                 # What was gone through again says nothing of how fast the device is.
                 self._recent.clear()
+                self._last_step_s = math.nan
                 self._say(
                     f"resumed: {event.replayed} shots gone through again since the last checkpoint; the device answers "
                     f"from shot {event.shot} on"
@@ -83,6 +91,7 @@ class ConsoleWatcher(Display):
                 self._step(event.row)
             case EpochDone():
                 self._accuracy = float(event.row["test_accuracy"])
+                self._evaluated(event.row)
                 self._say(epoch_line(event.row))
             case RunWarning():
                 self._warn(event.message)
@@ -102,13 +111,18 @@ class ConsoleWatcher(Display):
         """Show that the run stands still, until its next event."""
         self._rate = 0.0
         self._recent.clear()
+        self._last_step_s = math.nan
         self._show(description="waiting", figures=self._figures())
 
     def _step(self, row: np.void) -> None:
         shots = int(row["shots"])
-        self._measure_rate(float(row["time"]), shots)
+        self._last_step_s = float(row["time"])
+        # Evaluations are no part of the rate, and of the time left for themselves: they come at the end of an epoch,
+        # which may last for hours.
+        self._measure_rate(self._last_step_s - self._evaluations_s, shots)
         loss = float(row["loss"])
-        self._loss = loss if self._loss != self._loss else 0.9 * self._loss + 0.1 * loss
+        # Of an infinite one no mean would ever come down again.
+        self._loss = 0.9 * self._loss + 0.1 * loss if math.isfinite(self._loss) else loss
         self._shots = shots
         self._show(description="training", completed=shots, total=self._planned, figures=self._figures())
         self._say_now_and_then(f"shots {self._figures()}")
@@ -130,6 +144,18 @@ class ConsoleWatcher(Display):
         if done > began:
             self._rate = (shots - before) / (done - began)
 
+    def _evaluated(self, row: np.void) -> None:
+        took = float(row["time"]) - self._last_step_s
+        if took >= 0:
+            self._evaluation_s = took
+            self._evaluations_s += took
+        self._per_epoch = int(row["shots"]) / (int(row["epoch"]) + 1)
+
+    def _seconds_left(self) -> float:
+        shots = max(0, self._planned - self._shots)
+        evaluations = math.ceil(shots / self._per_epoch) if self._per_epoch else 0
+        return shots / self._rate + evaluations * self._evaluation_s
+
     def _figures(self) -> str:
         parts = [f"{self._shots}/{self._planned}"] if self._shots else []
         if self._loss == self._loss:
@@ -137,7 +163,7 @@ class ConsoleWatcher(Display):
         if self._accuracy == self._accuracy:
             parts.append(f"test {self._accuracy:.1%}")
         if self._rate:
-            parts.append(f"{self._rate:,.0f}/s, {time_left((self._planned - self._shots) / self._rate)}")
+            parts.append(f"{self._rate:,.0f}/s, {time_left(self._seconds_left())}")
         return ", ".join(parts)
 
 

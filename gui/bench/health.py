@@ -36,6 +36,7 @@ class Health(QGroupBox):
 
     def __init__(self) -> None:
         super().__init__("Health", objectName="bench.health")
+        self._device = ""
         self._form = QFormLayout(self)
         self._values: dict[str, QLabel] = {}
         for name, (heading, _unit, meaning) in ROWS.items():
@@ -46,8 +47,12 @@ class Health(QGroupBox):
             self._form.addRow(label, value)
             self._values[name] = value
 
-    def show_values(self, values: Mapping[str, Any]) -> None:
-        """Show what was measured; the rest stays as it was."""
+    def show_values(self, values: Mapping[str, Any], device: str) -> None:
+        """Show what was measured on a device; the rest stays as it was, unless that was another device."""
+        if device != self._device:
+            self.forget()
+            self._device = device
+            self.setTitle(f"Health of {device}")
         for name, value in values.items():
             name = _ALSO.get(name, name)
             unit = ROWS.get(name, ("", "", ""))[1]
@@ -58,6 +63,8 @@ class Health(QGroupBox):
                 self._values[name].setText(worded(measured, unit))
 
     def forget(self) -> None:
-        """Show that nothing is known: another device."""
+        """Show that nothing is known: another device, or another bench."""
+        self._device = ""
+        self.setTitle("Health")
         for value in self._values.values():
             value.setText("not measured")

@@ -159,7 +159,8 @@ class Measuring(QWidget):
     def _measuring_ended(self, what: str, job: Job) -> None:
         now = f"{datetime.now():%H:%M:%S}"
         if job.state is JobState.DONE:
-            self.health.show_values(job.report.get("health") or job.report)
+            device = str(job.report.get("device") or self.device.currentText())
+            self.health.show_values(job.report.get("health") or job.report, device)
             where = job.report.get("session")
             self.measured.setText(f"{what} done at {now}" + (f": {where}" if where else ""))
         else:

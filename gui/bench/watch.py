@@ -8,8 +8,8 @@ from PyQt6.QtCore import QObject, QTimer, pyqtSignal
 from gui.json_process import JsonProcess
 
 EVERY_S = 1.0
-_AGAIN_MS = 2000
-"""Before a look that failed is tried again."""
+_AGAIN_MS, _LATER_MS = 2000, 16_000
+"""Before a look that failed is tried again: at first, and at most when it fails again and again."""
 
 
 class BenchWatch(QObject):
@@ -18,11 +18,12 @@ class BenchWatch(QObject):
     looked = pyqtSignal(dict)
     """What the command prints: in_use, limits, instruments."""
     failed = pyqtSignal(str)
-    """Why nothing can be seen; it is tried again."""
+    """Why nothing can be seen, once for each reason; it is tried again."""
 
     def __init__(self, bench: Path) -> None:
         super().__init__()
         self.bench = bench
+        self._said = ""
         self._process = JsonProcess("procedures.cli", ["bench", str(bench), "--watch", f"{EVERY_S:g}", "--json"])
         self._process.said.connect(self._hear)
         self._process.gone.connect(self._gone)
@@ -39,10 +40,18 @@ class BenchWatch(QObject):
 
     def _hear(self, said: dict[str, Any]) -> None:
         if "instruments" in said:
+            self._said = ""
+            self._again.setInterval(_AGAIN_MS)
             self.looked.emit(said)
         elif "error" in said:
-            self.failed.emit(str(said["error"]))
+            self._fail(str(said["error"]))
 
     def _gone(self, why: str) -> None:
-        self.failed.emit(why)
+        self._fail(why)
         self._again.start()
+        self._again.setInterval(min(2 * self._again.interval(), _LATER_MS))
+
+    def _fail(self, why: str) -> None:
+        if why != self._said:
+            self._said = why
+            self.failed.emit(why)

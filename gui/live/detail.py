@@ -20,10 +20,13 @@ class Detail(QObject):
 
     found = pyqtSignal(int, int, object)
     """First row, row after the last, and a `Series` of these steps."""
+    _read_out = pyqtSignal(int, int, int, object)
+    """The same, with the number of the question before it."""
 
     def __init__(self) -> None:
         super().__init__()
         self._asked = 0
+        self._read_out.connect(self._hand_over)
 
     def ask(self, path: Path, first: int, last: int) -> None:
         """Read steps first to last of a session, unless they are too many."""
@@ -45,5 +48,9 @@ class Detail(QObject):
                     series.add(step_columns(session.steps(start, min(last, start + _BLOCK))))
         except LabpgtError:
             return  # whoever follows the session says so
+        self._read_out.emit(asked, first, last, series)
+
+    def _hand_over(self, asked: int, first: int, last: int, series: object) -> None:
+        # Here, in the window's thread, nobody asks for something else between the question and the answer.
         if asked == self._asked:
             self.found.emit(first, last, series)

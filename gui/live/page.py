@@ -41,6 +41,8 @@ class LivePage(QWidget):
         self.how = How()
         self.path: Path | None = None
         self.follower: Follower | None = None
+        self._failed = False
+        """Whether the session cannot be followed (any more)."""
         self._bench_known = False
         self.drawn = 0
         """How often the plots were drawn."""
@@ -84,6 +86,7 @@ class LivePage(QWidget):
             panel.plot.setParent(self.grid.widget())
             panel.plot.hide()
             panel.plot.zoomed.connect(lambda panel=panel: self._zoomed(panel))
+            panel.plot.fitted.connect(self._look_no_closer)
         self.controls.restore()
         lab.theme.changed.connect(self._paint)
         self._paint_banner()
@@ -101,7 +104,7 @@ class LivePage(QWidget):
         self.follower.drained.connect(self._drained)
         self.follower.said.connect(lambda text: self.tell("info", text))
         self.follower.lost.connect(self._lost)
-        self.follower.failed.connect(lambda text: self.tell("error", text))
+        self.follower.failed.connect(self._cannot_follow)
         self.follower.noise_known.connect(self._know_noise)
         self.headline.state.setText(f"opening {self.path.name}")
         self.headline.figures.setText("")
@@ -110,8 +113,9 @@ class LivePage(QWidget):
 
     @property
     def goes_on(self) -> bool:
-        """Whether a run is watched that has not ended."""
-        return self.follower is not None and self.run.stopped is None
+        """Whether a run is watched that has not ended, as far as its file can tell."""
+        known = self.follower is not None and not self._failed and not self.run.lost
+        return known and self.run.stopped is None
 
     def close_session(self) -> None:
         """Follow nothing any more; the plots are empty."""
@@ -120,6 +124,7 @@ class LivePage(QWidget):
             self.follower.close()
             self.follower.deleteLater()
         self.follower = self.path = None
+        self._failed = False
         self.run = Run()
         self.how.detail = None
         self.headline.reset()
@@ -277,6 +282,14 @@ class LivePage(QWidget):
         self._watch_over_bench()
         if self.isVisible() and not self.controls.held:
             self._draw_soon()
+        elif self.isVisible() and self.path is not None:
+            self.headline.draw(self.run, self.path.name)  # plots may be held; how the run stands is not
+
+    def _cannot_follow(self, why: str) -> None:
+        self._failed = True
+        self.headline.state.clear()  # else it would be "opening" for ever
+        self._lost(why)
+        self.tell("error", why)
 
     def _lost(self, text: str) -> None:
         if self.run.started is not None:
@@ -308,6 +321,7 @@ class LivePage(QWidget):
             self._detail.ask(self.path, *wanted)
 
     def _look_no_closer(self) -> None:
+        self._detail.close()
         if self.how.detail is not None:
             self.how.detail = None
             self.draw()

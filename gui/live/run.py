@@ -183,11 +183,21 @@ class Run:
     def shots_per_epoch(self) -> float:
         """Training shots in a pass through the training part; NaN while that is not known."""
         if self._last_epoch is not None and self._last_epoch["shots"] > 0:
-            return float(self._last_epoch["shots"]) / (int(self._last_epoch["epoch"]) + 1)
+            return float(self._last_epoch["shots"]) / self._passes(self._last_epoch)
         epochs = self.configuration.get("training", {}).get("epochs")
         if self.started is not None and self.started.planned_shots and isinstance(epochs, int) and epochs > 0:
             return self.started.planned_shots / epochs
         return float("nan")
+
+    def _passes(self, epoch: np.void) -> float:
+        """Return how many passes were done with this epoch: the last one is cut short by `training.max_shots`."""
+        whole = int(epoch["epoch"])
+        samples = self.started.training_samples if self.started is not None else 0
+        batch = self.configuration.get("training", {}).get("batch")
+        if samples < 1 or not isinstance(batch, int) or batch < 1:
+            return whole + 1.0
+        updates = int(epoch["step"]) + 1 - whole * -(-samples // batch)
+        return whole + min(1.0, max(1, updates) * batch / samples)
 
     @property
     def status(self) -> Status | None:

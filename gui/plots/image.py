@@ -39,7 +39,8 @@ class ImagePlot(Plot):
             self._picture.clear()
             return
         low, high = self._levels(self._numbers)
-        scaled = (self._numbers - low) * np.float32(255.99 / (high - low))
+        with np.errstate(over="ignore", invalid="ignore"):  # what is far outside has the last colour
+            scaled = (self._numbers - low) * np.float32(255.99 / (high - low))
         shades = np.clip(np.nan_to_num(scaled, copy=False), 0, 255).astype(np.uint8)
         self._picture.setImage(shades, autoLevels=False)
         if place != self._place or before != self._numbers.shape:  # it is scaled from its own size
@@ -51,12 +52,13 @@ class ImagePlot(Plot):
     def _levels(self, numbers: NDArray[np.float32]) -> tuple[float, float]:
         """Return what the first and the last colour stand for; they change only when they have to."""
         sample = numbers.ravel()[:: max(1, numbers.size // 4096)]
-        sample = sample[np.isfinite(sample)]
+        sample = sample[np.isfinite(sample)].astype(np.float64)
         if not sample.size:
             return self._range
         low, high = (float(level) for level in np.percentile(sample, (1, 99)))
         if high <= low:
-            low, high = low - 0.5, high + 0.5
+            room = max(0.5, 1e-3 * abs(low))  # some instruments say 9.91e37 for "no value"
+            low, high = low - room, high + room
         shown_low, shown_high = self._range
         room = 0.1 * (high - low)
         if abs(low - shown_low) > room or abs(high - shown_high) > room:

@@ -20,6 +20,8 @@ from gui.plots.words import number, quantity
 _ROOM = 0.3
 """A view that goes along with a growing curve gets so much more room than it needs, so that axes are drawn seldom."""
 _PADDING = 0.06
+_FARTHEST = 1e300
+"""No axis reaches further: with some room around it there would be no number for its end."""
 _HYPHEN = "\u2011"
 _TELL_MS = 150
 """Between two changes of the values in the legend."""
@@ -33,6 +35,8 @@ class Plot(QWidget):
 
     zoomed = pyqtSignal()
     """A person has changed the view."""
+    fitted = pyqtSignal()
+    """Everything is shown again."""
     scaled = pyqtSignal()
     """The y axis has become logarithmic, or linear."""
     pointed = pyqtSignal(float)
@@ -190,6 +194,7 @@ class Plot(QWidget):
     def fit(self) -> None:
         """Show everything, and go along with what comes."""
         self.following = True
+        self.fitted.emit()
         self._refit(anew=True)
 
     def refit(self) -> None:
@@ -357,7 +362,7 @@ class Plot(QWidget):
         lows, highs = [v for v in lows if np.isfinite(v)], [v for v in highs if np.isfinite(v)]
         if not lows or not highs:
             return
-        low, high = min(lows), max(highs)
+        low, high = max(min(lows), -_FARTHEST), min(max(highs), _FARTHEST)
         if high <= low:
             room = 0.5 * abs(low) or 0.5
             low, high = low - room, high + room

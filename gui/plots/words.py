@@ -32,9 +32,7 @@ def signed(value: float, digits: int = 4) -> str:
 def short_numbers(values: list[float], spacing: float) -> list[str]:
     """Return the numbers at the ticks of an axis, thousands and millions by letters (12.5k, 3M)."""
     largest = max((abs(value) for value in values), default=0.0)
-    scale, letter = next(
-        ((s, name) for s, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if largest >= 10 * s), (1.0, "")
-    )
+    scale, letter = next(((s, name) for s, name in _LETTERS if largest >= 10 * s), (1.0, ""))
     if not letter and largest >= 1e3 and spacing >= 500:
         scale, letter = 1e3, "k"
     step = spacing / scale

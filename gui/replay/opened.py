@@ -218,8 +218,7 @@ class _Reader:
             raise InputError(f"{self._path} cannot be looked at: {error.strerror}") from error
         if (found.st_dev, found.st_ino) != self._place:
             session = Session(self._path)
-            if session.run_id != self._there.run_id:
-                self._indexed = 0
+            self._indexed = 0  # shots that were torn have been taken again
             self._session, old = session, self._there
             self._place = found.st_dev, found.st_ino
             old.close()

@@ -22,7 +22,7 @@ from labpgt.session import Session
 
 RUNS = ("train", "resume")
 """Commands whose jobs are runs of the queue, whoever has started them."""
-MEASUREMENTS = ("characterize", "calibrate", "sweep")
+MEASUREMENTS = ("characterize", "calibrate", "sweep", "bench")
 """Commands that have a device for themselves too."""
 _MIME = "application/x-labpgt-run"
 _FOUND_AGAIN_MS = 1000
@@ -172,6 +172,9 @@ class RunQueue(QAbstractListModel):
         entry.resume, entry.allowed = resume, list(allowed)
         if not resume:
             entry.session = None
+            # The place that it asked for is taken, by what is to be kept of it.
+            session = {key: value for key, value in entry.config.get("session", {}).items() if key != "file"}
+            entry.config = {**entry.config, "session": session} if "session" in entry.config else entry.config
         entry.results = {}
         entry.settle(JobState.WAITING)
         self.let(entry)

@@ -3,13 +3,16 @@
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PyQt6.QtCore import QObject, QTimer, pyqtSignal
 from PyQt6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
-from gui.bench import BenchPage
-from gui.jobs import JobState
+from gui import sentinel
+from gui.bench import BenchPage, watch
+from gui.jobs import Job, JobState
 from gui.lab import Lab
 from gui.rf import Rf
 from gui.top_bar import TopBar
@@ -137,7 +140,88 @@ def test_health_is_measured_and_shown(page: BenchPage, tried: TriedBench, lab: L
     assert shown["drift_limit"] == "0.1"
     assert shown["noise_dbm"].endswith("dBm")
     assert shown["memory_time_s"] == "not measured"
+    assert page.measuring.health.title() == "Health of magnonic-ring"
     assert not tried.rf_on
+    # What is measured on another device stands alone, under its name.
+    page.measuring.device.addItem("echo-state-ring")
+    page.measuring.device.setCurrentText("echo-state-ring")
+    page.measuring._measuring_ended("characterisation", _ended({"device": "echo-state-ring", "noise_floor": 0.0}))
+    assert page.measuring.health.title() == "Health of echo-state-ring"
+    told = {
+        name: label.text() for name, label in page.measuring.health._values.items() if label.text() != "not measured"
+    }
+    assert told == {"noise_floor": "0"}
+    lab.actions["bench.disconnect"].trigger()
+    assert page.measuring.health.title() == "Health"
+
+
+def _ended(report: dict[str, object]) -> Job:
+    job = Job("characterisation", ["characterize"], Path("none"))
+    job.state, job.report = JobState.DONE, report
+    return job
+
+
+class Mistaken(QObject):
+    """A helper process that ends as soon as it is started, for the same reason each time."""
+
+    said = pyqtSignal(dict)
+    gone = pyqtSignal(str)
+
+    def __init__(self, _module: str, _words: list[str]) -> None:
+        super().__init__()
+        self.starts = 0
+
+    def start(self) -> None:
+        self.starts += 1
+        QTimer.singleShot(0, lambda: self.gone.emit("analyzer: must be given"))
+
+    def write(self, line: str) -> None:
+        pass
+
+    def close(self, _patience_ms: int = 0) -> None:
+        pass
+
+
+def test_a_mistake_in_a_benchs_file_is_said_once_and_no_program_is_started_every_second(
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(watch, "JsonProcess", Mistaken)
+    monkeypatch.setattr(watch, "_AGAIN_MS", 1)
+    monkeypatch.setattr(watch, "_LATER_MS", 4)
+    looking = watch.BenchWatch(tmp_path / "bench.toml")
+    said: list[str] = []
+    looking.failed.connect(said.append)
+    process: Any = looking._process
+    qtbot.waitUntil(lambda: process.starts > 4, timeout=WAIT)
+    assert looking._again.interval() == 4
+    assert said == ["analyzer: must be given"]
+    process.said.emit({"instruments": []})
+    assert looking._again.interval() == 1
+    process.gone.emit("analyzer: must be given")
+    assert said == ["analyzer: must be given"] * 2
+    looking.close()
+
+
+def test_a_sentinel_that_ends_again_and_again_is_given_time_but_not_for_rf_off(
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sentinel, "JsonProcess", Mistaken)
+    watching = sentinel.Sentinel(tmp_path / "bench.toml")
+    watching._looks.stop()
+    process: Any = watching._process
+    starts = []
+    for _ in range(40):
+        watching._overdue.stop()
+        watching._look()
+        qtbot.wait(1)
+        starts.append(process.starts)
+    # At once after the first end, then after 1, 3, 7 and 15 looks more.
+    assert [starts.index(n) for n in sorted(set(starts))] == [0, 2, 6, 14, 30]
+    watching.turn_off()
+    assert process.starts == starts[-1] + 1
+    process.said.emit({"ready": True})
+    assert watching._deaths == 0
+    watching.close()
 
 
 def test_the_device_is_simulated_characterised_calibrated_and_stopped(

@@ -167,6 +167,34 @@ def test_a_changed_file_is_read_anew_and_the_old_addresses_are_kept(rf: RfContro
     assert len(Told.made) == 2
 
 
+def test_old_addresses_are_let_go_when_nobody_has_been_there_for_long(
+    rf: RfControl, bench: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "QUIET_LOOKS", 3)
+    rf.watch_over(bench)
+    for number, text in enumerate(("the second", "the last one"), 2):
+        bench.write_text(text)
+        qtbot.waitUntil(lambda number=number: len(Told.made) == number)  # type: ignore[misc]
+    idle, busy, now = Told.made
+    for _ in range(3):
+        idle.says("off")
+        busy.says("off", "process 7")
+        now.says("off")
+    assert [each.closed for each in Told.made] == [True, False, False]
+    for state in ("off", "off", "on", "off", "off"):
+        busy.says(state)
+    rf._watched[bench].turn_off()
+    assert (idle.offs, busy.offs, now.offs) == (0, 1, 1)
+    busy.says("off")
+    assert not busy.closed  # it has not said yet whether it could turn RF off
+    busy.answers()
+    now.answers()
+    for _ in range(3):
+        busy.says("off")
+    assert [each.closed for each in Told.made] == [True, True, False]
+    assert rf.state is Rf.OFF
+
+
 def test_rf_off_without_a_bench_says_so_and_is_heard(rf: RfControl, qtbot: QtBot) -> None:
     said = texts(rf)
     with qtbot.waitSignal(rf.asked):

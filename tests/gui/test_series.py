@@ -48,6 +48,17 @@ def test_a_mean_over_more_rows_is_that_of_the_rows_around() -> None:
     assert smooth[-1] == pytest.approx(np.nanmean(rows["loss"][-51:]))
 
 
+@pytest.mark.parametrize("over", [3, 5, 64, 999, 5000])
+def test_one_huge_value_blots_out_no_mean_after_it(over: int) -> None:
+    loss = np.random.default_rng(0).random(1000)
+    loss[10] = 1e30
+    series = Series(("time",), ("loss",))
+    series.add({"time": np.arange(1000.0), "loss": loss})
+    half = over // 2
+    expected = [loss[max(0, i - half) : i + half + 1].mean() for i in range(1000)]
+    np.testing.assert_allclose(series.smoothed("loss", over), expected, rtol=1e-12)
+
+
 def test_a_coarser_one_has_the_same_rows_and_leaves_the_other_alone() -> None:
     series, rows = filled(1000, 2048, 100)
     coarse = series.coarser(300)

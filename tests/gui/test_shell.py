@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from PyQt6.QtCore import QItemSelectionModel
 from PyQt6.QtGui import QDesktopServices
 from PyQt6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
@@ -189,7 +190,12 @@ def test_filter_and_folder_are_at_hand(log: LogPage, lab: Lab, qtbot: QtBot, mon
 def test_a_chosen_line_is_copied(log: LogPage, lab: Lab) -> None:
     log.add("warning", "look here")
     log.model.take_in()
-    log.table.selectRow(0)
+    chosen, lines = log.table.selectionModel(), log.table.model()
+    assert chosen is not None
+    assert lines is not None
+    flags = QItemSelectionModel.SelectionFlag
+    # Not `selectRow`, which heeds the keys that Qt takes to be down, also those of another test.
+    chosen.select(lines.index(0, 0), flags.ClearAndSelect | flags.Rows)
     lab.actions["log.copy"].trigger()
     clipboard = QApplication.clipboard()
     assert clipboard is not None
@@ -221,6 +227,21 @@ def test_an_error_that_nobody_catches_is_reported_and_kept(tmp_path: Path) -> No
     assert "ValueError: in a thread" in text
     assert "test_an_error_that_nobody_catches" in text  # the stack is there
     assert [line.split(": ")[2].split(".")[0] for line in told] == ["in the window", "in a thread"]
+
+
+def test_an_error_that_comes_with_every_picture_does_not_fill_the_disk(tmp_path: Path) -> None:
+    told: list[str] = []
+    report = CrashReport(tmp_path / "crashes.log", told.append)
+    for number in range(1000):
+        try:
+            raise RuntimeError(f"picture {number}")
+        except RuntimeError as error:
+            report._caught(type(error), error, error.__traceback__)
+    report.uninstall()
+    text = report.path.read_text()
+    assert text.count("Traceback") == len(told) == 10
+    assert "so far 512 times" in text
+    assert "picture 511" in text
 
 
 def test_a_crash_of_the_interpreter_is_kept_too(tmp_path: Path) -> None:

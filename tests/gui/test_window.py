@@ -1,6 +1,7 @@
 """The whole window: shortcuts, what is dropped on it, how it is closed and opened again."""
 
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from signal import SIGTERM, raise_signal
@@ -167,6 +168,21 @@ def test_closing_asks_and_ends_a_run_safely(
     qtbot.waitUntil(lambda: not window.isVisible(), timeout=SECONDS)
     assert asked == [[job], [job]]
     assert (job.state, job.report["status"]) == (JobState.STOPPED, "aborted")
+
+
+def test_a_question_that_is_cancelled_leaves_the_queue_as_it_was(
+    window: MainWindow, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = window.runs.queue
+
+    def cancelled(meanwhile: Callable[[], object] = lambda: None) -> tuple[bool, str]:
+        monkeypatch.setattr(window, "ask_closing", lambda going: (meanwhile(), "cancel")[1])
+        assert window._asked_what_becomes([]) == "cancel"
+        return queue.held, queue.why_held
+
+    assert cancelled() == (False, "")
+    assert cancelled(lab.actions["rf.off"].trigger) == (True, "RF OFF was pressed")
+    assert cancelled() == (True, "RF OFF was pressed")
 
 
 def test_a_run_may_be_left_going(

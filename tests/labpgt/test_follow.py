@@ -475,18 +475,29 @@ def test_a_file_that_is_empty_for_an_instant_is_not_refused(tmp_path: Path, monk
         assert isinstance(next(follow(path)), RunStarted)
 
 
+def test_a_pause_that_ended_with_its_process_is_over_once_there_are_shots_after_it(tmp_path: Path) -> None:
+    # As the file of a run that was stopped while it was paused, and is resumed.
+    script = "write(shots(4), step(0), RunPaused(0, 'asked by anna'))\nready()\nwrite(shots(4), step(1))\nready()"
+    with writing(tmp_path / "run.h5", script) as writer:
+        writer.go_on()
+        (*_, last) = take(follow(tmp_path / "run.h5", interval_s=0.002), 3)
+        assert brief(last)[0] == "RunPaused"  # while it waits, it does
+        writer.go_on()
+        (*_, last) = take(follow(tmp_path / "run.h5", interval_s=0.002), 4)
+        assert brief(last) == ("warning", "paused: asked by anna")
+
+
 def test_a_look_that_fails_is_repeated_and_given_up_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE_S", 60.0)
     faults = [StorageFault("checksum"), StorageFault("checksum")]
-    whole = Session.warnings.fget
+    whole = Session.warning_rows
 
-    def warnings(session: Session) -> list[str]:
+    def rows(session: Session) -> np.ndarray:
         if faults:
             raise faults.pop()
-        assert whole is not None
         return whole(session)
 
-    monkeypatch.setattr(Session, "warnings", property(warnings))
+    monkeypatch.setattr(Session, "warning_rows", rows)
     with writing(tmp_path / "run.h5", "write(step(0), RunWarning('hot'))\nready()") as writer:
         writer.go_on()
         events = follow(tmp_path / "run.h5", interval_s=0.002)

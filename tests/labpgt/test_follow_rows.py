@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from labpgt import follow as patience
 from labpgt import follow_rows as module
-from labpgt.errors import InputError
+from labpgt.errors import InputError, StorageFault
 from labpgt.events import Measured, RunStarted, RunStopped, RunWarning, Status
 from labpgt.follow_rows import News, Part, follow_rows
-from labpgt.session import Session
+from labpgt.session import Session, SessionWriter
 from procedures.resume import resume
 from procedures.train import run as train_into_file
-from tests.long_sessions import write
+from tests.long_sessions import events, write
 from tests.runs import configured, record
 
 NAMES = ("steps", "epochs", "marks")
@@ -125,3 +126,85 @@ def test_it_ends_when_asked_and_refuses_what_is_no_session(tmp_path: Path) -> No
     (tmp_path / "foreign.h5").write_text("loss\n0.1\n")
     with pytest.raises(InputError, match="not an HDF5 file"):
         next(follow_rows(tmp_path / "foreign.h5"))
+
+
+def damage(path: Path, *rows: int) -> None:
+    """Change a byte of these shots behind everybody's back."""
+    with h5py.File(path, "r", swmr=True) as file:
+        shots = file["entry/shots"]
+        size, per = shots.dtype.itemsize, shots.chunks[0]
+        places = [shots.id.get_chunk_info_by_coord((row,)).byte_offset + row % per * size for row in rows]
+    with path.open("r+b") as raw:
+        for place in places:
+            raw.seek(place)
+            byte = raw.read(1)[0]
+            raw.seek(place)
+            raw.write(bytes([byte ^ 1]))
+
+
+@pytest.mark.parametrize("shots", [300, 20_000])
+def test_damaged_shots_of_a_run_are_left_out_and_counted(tmp_path: Path, shots: int) -> None:
+    path = write(tmp_path / "run.h5", shots)
+    damage(path, 3, 4, shots - 1)
+    said: list[str] = []
+    told = list(follow_rows(path, interval_s=0.002, tell=said.append))
+    whole = together([news.new for news in told] if shots < 4096 else [news.past for news in told])
+    with Session(path) as session:
+        assert whole.steps.tobytes() == session.steps().tobytes()
+        assert whole.epochs.tobytes() == session.epochs().tobytes()
+        good = np.concatenate((session.shots(0, 3), session.shots(5, shots - 1)))
+    np.testing.assert_array_equal(whole.marks["time"], good["time"])
+    assert said == ["3 damaged shots of the record are left out; labpgt replay --verify names them"]
+
+
+def test_a_look_that_fails_late_loses_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "run.h5", 300)
+    read, faults = Session.warning_rows, [StorageFault("for a moment")] * 2
+
+    def rows(session: Session) -> np.ndarray:
+        if faults:
+            raise faults.pop()
+        return read(session)
+
+    monkeypatch.setattr(Session, "warning_rows", rows)
+    told = list(follow_rows(path, interval_s=0.002))
+    assert not faults
+    assert_whole(together([news.new for news in told]), path)
+
+
+def test_a_run_goes_on_being_followed_past_a_damaged_shot_and_no_row_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 0.2)
+    path = tmp_path / "run.h5"
+    looks = 0
+    read = Session.shots
+
+    def shots(session: Session, start: int = 0, stop: int | None = None) -> np.ndarray:
+        rows = read(session, start, stop)
+        if 7 in rows["index"]:
+            raise StorageFault("row 7 does not match its checksum")
+        return rows
+
+    monkeypatch.setattr(Session, "shots", shots)
+
+    def enough() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks > 3000
+
+    with SessionWriter(path, flush_shots=1, flush_s=0.0) as writer:
+        blocks = iter(events(400, block=100))
+        for event in (next(blocks) for _ in range(2 + 3 * 2)):
+            writer(event)
+        told: list[News] = []
+        for news in follow_rows(path, interval_s=0.002, stop=enough):
+            told.append(news)
+            if sum(len(each.new.marks) for each in told) == 199 and news.n_shots == 200:
+                for event in blocks:
+                    writer(event)
+            if sum(len(each.new.marks) for each in told) == 399:
+                break
+    whole = together([news.new for news in told])
+    assert (len(whole.marks), len(whole.steps)) == (399, 200)
+    assert sum(isinstance(event, RunStarted) for news in told for event in news.events) == 1

@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from labpgt.errors import DeviceFault
-from labpgt.events import STEP_DTYPE, RunStarted, StepDone
+from labpgt.events import EPOCH_DTYPE, STEP_DTYPE, EpochDone, RunStarted, StepDone
 from labpgt.session import Session
 from procedures.console import ConsoleWatcher
 from tests.labpgt.test_session_reader import STARTED
@@ -216,6 +216,44 @@ def test_the_rate_is_the_runs_however_its_steps_come() -> None:
         watcher.hold()
         assert watcher._figures() == "103000/200000, loss 0.0123"
     assert figures == "103000/200000, loss 0.0123, 100/s, 16:10 left"
+
+
+def test_an_infinite_loss_is_forgotten() -> None:
+    with ConsoleWatcher(Console(file=io.StringIO(), force_terminal=True, width=80)) as watcher:
+        watcher(RunStarted(**{**vars(STARTED), "planned_shots": 1000}))
+        told = []
+        for shots, loss in enumerate((1.0, float("inf"), 2.0, 1.0, float("nan"), 0.5), 1):
+            row = np.zeros((), STEP_DTYPE)
+            row["shots"], row["loss"] = shots, loss
+            watcher(StepDone(row))
+            told.append(watcher._figures().partition(", ")[2])
+    assert told == ["loss 1.0000", "loss inf", "loss 2.0000", "loss 1.9000", "", "loss 0.5000"]
+
+
+def test_the_time_left_has_the_evaluations_in_it() -> None:
+    """On a slow device an epoch takes minutes, and its evaluation more of them: the rate knows nothing of it."""
+    shot_s, steps, evaluation_s, epochs = 0.16, 100, 60.0, 6
+    now, told = 0.0, []
+    with ConsoleWatcher(Console(file=io.StringIO(), force_terminal=True, width=80)) as watcher:
+        watcher(RunStarted(**{**vars(STARTED), "planned_shots": 8 * steps * epochs}))
+        for epoch in range(epochs):
+            for step in range(steps):
+                now += 8 * shot_s
+                row = np.zeros((), STEP_DTYPE)
+                row["shots"], row["time"], row["loss"] = 8 * (epoch * steps + step + 1), now, 0.5
+                watcher(StepDone(row))
+                if step == 30 and epoch == 2:
+                    watcher.hold()
+                    now += 1000.0
+                if step == 50:
+                    whole = (epochs - epoch) * (8 * steps * shot_s + evaluation_s)
+                    told.append(watcher._seconds_left() / (whole - 8 * 51 * shot_s))
+            now += evaluation_s
+            end = np.zeros((), EPOCH_DTYPE)
+            end["epoch"], end["shots"], end["time"] = epoch, 8 * (epoch + 1) * steps, now
+            watcher(EpochDone(end))
+    assert told[0] < 0.8  # nobody knows yet how long an evaluation is
+    assert told[1:] == pytest.approx([1.0] * 5, rel=1e-6)
 
 
 def test_the_live_line_fits_a_terminal_of_80_columns() -> None:

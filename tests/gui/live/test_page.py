@@ -186,6 +186,8 @@ def test_plots_are_chosen_enlarged_and_remembered(page: LivePage, qtbot: QtBot, 
     panel(page, "accuracy").plot.set_log(True)
     other_lab = Lab(lab.state, lab.theme, standby=False)
     other = LivePage(other_lab)
+    # Only a fixture's page is held until it is closed: the collector would take this one in the middle of its picture.
+    page.other = other  # type: ignore[attr-defined]
     qtbot.addWidget(other)
     other.show()
     assert [each.key for each in other.shown] == ["loss", "accuracy", "shot", "waterfall", "difference"]
@@ -214,6 +216,7 @@ def test_what_is_held_stays_while_the_run_goes_on(page: LivePage, qtbot: QtBot, 
     after = page.drawn
     qtbot.waitUntil(lambda: page.run.stopped is not None, timeout=20_000)
     assert page.drawn == after > drawn
+    assert "done" in page.headline.state.text()  # how the run stands is not held
     lab.actions["live.hold"].trigger()
     assert page.drawn > after
 
@@ -241,6 +244,36 @@ def test_zooming_one_plot_moves_the_others_and_looks_closer(
     lab.actions["live.all"].trigger()
     assert page.how.detail is None
     assert other.x_range()[0] == 0
+    plot.set_x_range(low, high)
+    plot.zoomed.emit()
+    qtbot.waitUntil(lambda: page.how.detail is not None, timeout=10_000)
+    lab.actions["plot.fit"].trigger()
+    assert page.how.detail is None
+    assert steps.x[0] < per * 2
+    assert steps.x[-1] > page.run.training_shots - per * 4
+    plot.set_x_range(low, high)
+    plot.zoomed.emit()
+    plot.fit()  # before the part was read
+    page._detail._read_out.emit(page._detail._asked - 1, 0, 10, page.run.picture.steps)  # or as it was handed over
+    assert page.how.detail is None
+
+
+def test_a_session_that_cannot_be_followed_keeps_no_run_from_being_shown(
+    page: LivePage, qtbot: QtBot, tmp_path: Path, finished: Path
+) -> None:
+    assert not page.goes_on
+    foreign = tmp_path / "foreign.h5"
+    foreign.write_bytes(b"no session")
+    page.show_session(foreign)
+    assert page.goes_on
+    qtbot.waitUntil(lambda: not page.goes_on, timeout=20_000)
+    assert "foreign.h5" in page.banner.text()
+    assert "opening" not in page.headline.state.text()
+    opened(page, finished, qtbot)
+    page.run.stopped = None
+    assert page.goes_on
+    page._lost("it is gone")
+    assert not page.goes_on
 
 
 def test_a_long_past_is_shown_by_a_sample_first(
@@ -386,6 +419,18 @@ def test_closing_ends_the_thread(page: LivePage, qtbot: QtBot, tmp_path: Path) -
         qtbot.wait(5)
     assert not follower._thread.is_alive()
     assert page.run.started is None
+
+
+def test_an_epoch_that_was_cut_short_moves_no_other(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    train_into_file(configured(training={"epochs": 5, "max_shots": 330, "batch": 7}), path)
+    opened(page, path, qtbot)
+    run = page.run
+    first, *_, last = (float(x) for x in run.step_places(run.picture.epochs, Against.EPOCHS))
+    assert first == pytest.approx(1.0)
+    assert run.newest(Against.EPOCHS) == pytest.approx(last)
+    assert last == pytest.approx(run.stopped.results["epochs"])
+    assert last % 1 > 0
 
 
 def test_a_run_begins_with_what_it_plans(page: LivePage) -> None:

@@ -75,6 +75,15 @@ def test_two_markers_tell_the_difference(plot: Plot, lab: Lab) -> None:
     assert "Δ" not in plot.values_text
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_the_largest_numbers_there_are_can_be_drawn(plot: Plot, log: bool) -> None:
+    plot.set_log(log)
+    plot.curve("loss", 0).set([0, 1], [1.0, 1.7e308])
+    plot.fit()
+    assert np.isfinite(plot.view.viewRange()).all()
+    assert not plot.grab().isNull()
+
+
 def test_view_goes_along_until_a_person_zooms(plot: Plot, lab: Lab) -> None:
     curve = plot.curve("loss", 0)
     plot.growing = True
@@ -247,6 +256,11 @@ def test_a_picture_tells_the_number_under_the_crosshair(lab: Lab, qtbot: QtBot, 
     assert "<b>6</b>" in image.values_text
     assert [column.tolist() for column in image.data().values()] == numbers.T.tolist()
     image.set(np.full((2, 4), np.nan), QRectF(0, 0, 4, 2))
+    for alike in (9.91e37, -1e16, 0.0):  # the first is what some instruments say for "no value"
+        image.set(np.full((2, 4), alike), QRectF(0, 0, 4, 2))
+        low, high = image._range
+        assert low < alike < high
+    image.set(np.array([[3e38, -3e38]]), QRectF(0, 0, 2, 1))
     image.set(np.empty((0, 0)), QRectF())
     settle(image)
     assert image.data() == {}

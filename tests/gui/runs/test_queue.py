@@ -86,11 +86,12 @@ def test_several_may_go_at_a_time_but_not_on_one_bench(
     qtbot.waitUntil(lambda: all(entry.standing is JobState.DONE for entry in entries))
 
 
+@pytest.mark.parametrize("words", [["characterize", "--json"], ["bench", "bench.toml", "--health", "--json"]])
 def test_a_measurement_has_the_device_for_itself(
-    queue: RunQueue, scripted: Scripted, lab: Lab, qtbot: QtBot, tmp_path: Path
+    queue: RunQueue, scripted: Scripted, lab: Lab, qtbot: QtBot, tmp_path: Path, words: list[str]
 ) -> None:
     scripted.then(until=tmp_path / "go")
-    measuring = lab.jobs.start("characterise", ["characterize", "--json"])
+    measuring = lab.jobs.start("a measurement", words)
     entry = _run()
     queue.add([entry])
     with qtbot.waitSignal(measuring.ended):
@@ -157,12 +158,15 @@ def test_a_run_that_was_stopped_holds_the_queue_and_can_go_on(
 
 def test_retrying_begins_in_another_file(queue: RunQueue, scripted: Scripted, qtbot: QtBot) -> None:
     scripted.then({"error": "x"}, code=3)
-    entry = _run()
+    entry = Entry({"session": {"file": "asked.h5", "checkpoint_s": 5.0}})
     queue.add([entry])
     qtbot.waitUntil(lambda: entry.standing is JobState.FAILED)
     queue.again(entry, resume=False)
     qtbot.waitUntil(lambda: entry.standing is JobState.DONE)
     assert [argv[0] for argv in scripted.commands] == ["train", "train"]
+    first, second = (Path(argv[argv.index("--out") + 1]).name for argv in scripted.commands)
+    assert first == "asked.h5" != second
+    assert entry.config == {"session": {"checkpoint_s": 5.0}}
 
 
 def test_rf_off_holds_the_queue(queue: RunQueue, lab: Lab, qtbot: QtBot) -> None:
