@@ -48,7 +48,8 @@ def start(target: Callable[..., object], *arguments: object) -> Forked:
     """Call a function of a module in a process of its own."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_IMPORTED))
-    process = context.Process(target=target, args=arguments)
+    # A daemon: what a test that failed has not ended is ended at the end, which multiprocessing else would wait for.
+    process = context.Process(target=target, args=arguments, daemon=True)
     process.start()
     return Forked(process)
 
