@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from PyQt6.QtCore import QTimer
+from PyQt6.QtGui import QCloseEvent
 from PyQt6.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from gui.following import Follower
@@ -110,6 +111,11 @@ class LivePage(QWidget):
         self.headline.figures.setText("")
         self.tell("", "")
         self.follower.begin()
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802  # Qt's own
+        """Follow nothing any more."""
+        self.close_session()
+        super().closeEvent(event)
 
     @property
     def goes_on(self) -> bool:
@@ -280,10 +286,11 @@ class LivePage(QWidget):
     def _drained(self) -> None:
         self.hold.draw(self.run, self.path)
         self._watch_over_bench()
+        if self.isVisible() and self.path is not None:
+            # At once: how the run stands waits for no plot, and is not held with them.
+            self.headline.draw(self.run, self.path.name)
         if self.isVisible() and not self.controls.held:
             self._draw_soon()
-        elif self.isVisible() and self.path is not None:
-            self.headline.draw(self.run, self.path.name)  # plots may be held; how the run stands is not
 
     def _cannot_follow(self, why: str) -> None:
         self._failed = True

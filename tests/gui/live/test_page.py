@@ -413,7 +413,7 @@ def test_closing_ends_the_thread(page: LivePage, qtbot: QtBot, tmp_path: Path) -
     page.show_session(tmp_path / "none.h5")
     follower = page.follower
     assert follower is not None
-    page.close_session()
+    page.close()
     deadline = time.monotonic() + 10
     while follower._thread.is_alive() and time.monotonic() < deadline:
         qtbot.wait(5)
@@ -444,8 +444,8 @@ def test_plots_are_drawn_one_in_each_turn_so_that_nothing_waits_for_all_of_them(
     page: LivePage, qtbot: QtBot, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page.show_session(finished)
-    qtbot.waitUntil(lambda: page.run.stopped is not None and page.drawn > 3, timeout=20_000)
-    qtbot.waitUntil(lambda: not page._due)
+    qtbot.waitUntil(lambda: page.run.stopped is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: not page._due and not page._turn.isActive(), timeout=20_000)
     turns: list[str] = []
     for panel in page.panels:
         monkeypatch.setattr(panel, "draw", lambda _run, _how, key=panel.key: turns.append(key))
