@@ -15,6 +15,8 @@ from labpgt.locks import Use, in_use
 TOLD_S = 15.0
 """RF OFF that takes longer than this says who still has a bench; it goes on turning RF off all the same."""
 AGAIN_MS = 250
+REPEAT_S = 10.0
+"""A run that is still there so long after it was asked to stop is asked again, which then means at once."""
 FILE_MS = 1000
 """Between two looks whether a bench's file has changed."""
 QUIET_LOOKS = 60
@@ -164,8 +166,8 @@ class RfControl(QObject):
         self._watched: dict[Path, Watched] = {}
         self._asked_at = 0.0
         self._told = False
-        self._stopped: set[Job | int] = set()
-        """Whom RF OFF has asked to stop."""
+        self._stopped: dict[Job | int, float] = {}
+        """Whom RF OFF has asked to stop, and when."""
         self._uses: list[Use] = []
         """What has a bench on this computer, whoever has started it."""
         self._problem = ""
@@ -228,7 +230,7 @@ class RfControl(QObject):
         self._look()
         for watched in list(self._watched.values()):
             watched.turn_off()
-        self._stopped = set()
+        self._stopped = {}
         self._asked_at, self._told = time.monotonic(), False
         self._again.start()
         self._stop_all()
@@ -337,17 +339,24 @@ class RfControl(QObject):
         own = set()
         for job in self._jobs.working:
             own.add(job.pid)
-            if job not in self._stopped:
-                self._stopped.add(job)
+            if self._to_be_asked(job):
                 job.stop()
         others = {use.run for use in self._uses}
         for watched in self._watched.values():
             word, _, number = (watched.in_use or "").partition(" ")
             if word == "process" and number.isdigit():
                 others.add(int(number))
-        for pid in others - own - self._stopped:
-            self._stopped.add(pid)
-            self._stop_other(pid)
+        for pid in others - own:
+            if self._to_be_asked(pid):
+                self._stop_other(pid)
+
+    def _to_be_asked(self, run: Job | int) -> bool:
+        """Say whether to ask a run to stop: the first time, and again when that has not helped for long."""
+        now = time.monotonic()
+        due = now - self._stopped.get(run, -REPEAT_S) >= REPEAT_S
+        if due:
+            self._stopped[run] = now
+        return due
 
     def _stop_other(self, pid: int) -> None:
         """Ask a run that the window has not started to stop: it would turn RF on again."""

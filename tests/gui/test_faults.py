@@ -129,7 +129,7 @@ def test_rf_off_from_every_state_of_a_run(
         assert entry.standing is JobState.STOPPED, state
         until(lambda: lab.rf.state is Rf.OFF)
         assert not tried.rf_on, state
-        assert entry.resumable is (state != "starting")
+        assert entry.resumable or state == "starting"  # it may have come so far as to have a session
         assert window.runs.queue.rowCount() == 1 or window.runs.queue.remove(entry)
 
 

@@ -195,6 +195,31 @@ def test_old_addresses_are_let_go_when_nobody_has_been_there_for_long(
     assert rf.state is Rf.OFF
 
 
+DEAF_AT_FIRST = """
+import signal, time
+heard = []
+signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+print(flush=True)
+while len(heard) < 2:
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such signals here")
+def test_a_run_that_goes_on_all_the_same_is_asked_again(
+    rf: RfControl, bench: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REPEAT_S", 0.5)
+    rf.watch_over(bench)
+    with subprocess.Popen([sys.executable, "-c", DEAF_AT_FIRST], stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        Told.made[-1].says("on", f"process {run.pid}")
+        rf.turn_off()
+        qtbot.waitUntil(lambda: run.poll() is not None, timeout=20_000)
+        assert run.returncode == 0
+
+
 def test_rf_off_without_a_bench_says_so_and_is_heard(rf: RfControl, qtbot: QtBot) -> None:
     said = texts(rf)
     with qtbot.waitSignal(rf.asked):
