@@ -3,6 +3,7 @@
 Whoever shows a run of its own can show another's just so. Following only reads, and locks nothing.
 """
 
+import errno
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -41,6 +42,8 @@ SELDOM_S = 0.5
 """Between two looks at what changes rarely: status, warnings, results."""
 PATIENCE_S = 2.0
 """A file that is gone, being created or unreadable for longer is worth a word, or an error."""
+_PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENOTCONN, errno.EAGAIN}
+"""What a disk of the network says when it cannot be reached for a moment."""
 _NAP_S = 0.1
 """The longest time between two questions whether to stop."""
 
@@ -230,6 +233,8 @@ class Door:
         except FileNotFoundError:
             return None
         except OSError as error:
+            if self._opened is not None and error.errno in _PASSING:
+                return self._opened  # reading it says how long that may last
             raise InputError(f"session {self.path} cannot be opened: {error.strerror}; check the path") from error
         return found.st_dev, found.st_ino
 

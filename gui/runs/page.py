@@ -325,6 +325,9 @@ class RunsPage(QWidget):
         if self.form.unreadable:
             self._next()
             return
+        if self._starting:  # pressed twice, as a rule
+            self._lab.notice("info", "the run before is still being checked; press again when it is in the queue")
+            return
         entry = Entry(self.form.values())
         doing = f"run {entry.title}"
         ask(self, doing, named_in(entry.config), lambda _names: self._add_allowed(entry, next_one=next_one))
@@ -340,6 +343,7 @@ class RunsPage(QWidget):
                 return
             if why:
                 self._lab.notice("warning", f"the run was not checked before its start ({why}); it checks itself")
+            self._checked()
             self.queue.add([entry], next_one=next_one)
             self.panel.select(entry)
             if next_one and self.queue.times_held == times_held:  # RF OFF, and whoever else holds it, comes first
@@ -347,6 +351,7 @@ class RunsPage(QWidget):
 
         asked = CheckedOneByOne(self._lab.desk, [entry.config], answered)
         self._starting.append(asked)
+        self._tell("Checking before it goes into the queue…", wrong=False)
         asked.begin()
 
 

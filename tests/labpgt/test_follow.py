@@ -1,5 +1,7 @@
 """A run of another process, told from its file: what is told, in which order, and what is never told twice."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -35,6 +38,7 @@ from procedures.train import run as train_into_file
 from tests.runs import configured, record
 
 PRELUDE = """
+import errno
 import os, sys, time
 from pathlib import Path
 import numpy as np
@@ -507,6 +511,32 @@ def test_a_look_that_fails_is_repeated_and_given_up_in_the_end(tmp_path: Path, m
         monkeypatch.setattr(module, "PATIENCE_S", 0.0)
         faults.append(StorageFault("checksum"))
         with pytest.raises(StorageFault, match="checksum"):
+            next(events)
+
+
+def test_a_network_disk_that_does_not_answer_for_a_moment_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, whole = tmp_path / "run.h5", Path.stat
+    faults: list[int] = []
+
+    def stat(self: Path, **options: Any) -> os.stat_result:
+        if self == path and faults:
+            raise OSError(faults.pop(), "no answer")
+        return whole(self, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with writing(path, "for n in range(3):\n    write(step(n))\n    ready()") as writer:
+        writer.go_on()
+        events = follow(path, interval_s=0.002)
+        take(events, 2)
+        for number, fault in enumerate((errno.ESTALE, errno.EIO), 1):
+            writer.go_on()
+            faults.append(fault)
+            assert brief(next(events)) == ("step", number)
+            assert not faults
+        faults.append(errno.EACCES)
+        with pytest.raises(InputError, match="no answer"):
             next(events)
 
 

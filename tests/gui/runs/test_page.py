@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PyQt6.QtCore import QMimeData, QPointF, Qt, QUrl
@@ -93,6 +94,23 @@ def test_start_runs_what_is_in_the_form_before_what_waits(
     qtbot.waitUntil(lambda: _standings(page) == ["done", "done"])
     press("queue.clear")
     assert page.queue.entries == []
+
+
+def test_what_is_pressed_twice_while_the_desk_is_busy_is_one_run(
+    page: RunsPage, lab: Lab, press: Press, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Callable[[dict[str, Any]], None]] = []
+    monkeypatch.setattr(lab.desk, "ask", lambda _do, then, *_, **_words: asked.append(then))
+    press("queue.hold")
+    for _ in range(2):
+        lab.actions["run.add"].trigger()
+        assert _label(page, "form-told") == "Checking before it goes into the queue…"
+    (answered,) = asked
+    answered({"problems": {}})
+    assert len(page.queue.entries) == 1
+    assert _label(page, "form-told") == "✓ In order"
+    lab.actions["run.add"].trigger()
+    assert len(asked) == 2
 
 
 def test_nothing_starts_with_a_problem_and_the_way_leads_to_it(page: RunsPage, lab: Lab, qtbot: QtBot) -> None:
