@@ -198,6 +198,13 @@ class RfControl(QObject):
             return Rf.IN_DOUBT
         return Rf.ON if "on" in states else Rf.OFF
 
+    @property
+    def others(self) -> list[str]:
+        """Who uses a bench of this computer and was not started by the window: "process 123 at bench.toml"."""
+        own = {job.pid for job in self._jobs}
+        found = [use for use in self._uses if use.run not in own]
+        return [f"process {use.run} at {'a bench' if use.file is None else use.file.name}" for use in found]
+
     def problems(self, bench: Path | None) -> list[str]:
         """Return what keeps the RF of a bench from being known, a line each."""
         watched = None if bench is None else self._watched.get(bench.resolve())
@@ -297,6 +304,8 @@ class RfControl(QObject):
         for bench in {use.file for use in before} - {use.file for use in self._uses}:
             if bench in self._watched:
                 self._changed(self._watched[bench])
+        if self._uses != before:
+            self.changed.emit()
 
     def _needed(self, watched: Watched) -> bool:
         used = watched.in_use or any(use.file == watched.bench for use in self._uses)

@@ -68,6 +68,7 @@ class TopBar(QFrame):
         em = self.fontMetrics()
         self.setFixedHeight(round(em.height() * 3.6))
         lab.jobs.started.connect(self._watch)
+        lab.rf.changed.connect(self._show_job)
         lab.theme.changed.connect(self._paint)
         self._paint()
         self._show_job()
@@ -86,12 +87,15 @@ class TopBar(QFrame):
     def _show_job(self) -> None:
         job = self._job
         over = job is None or job.state.over
+        others = self._lab.rf.others if over else []
         self.pause.setEnabled(not over and job is not None and job.session is not None)
         self.stop.setEnabled(not over)
         self.pause.setText("Go on" if job is not None and job.state is JobState.PAUSED else "Pause")
-        if job is None:
-            self.title.setText("No run")
-            self.figures.setText("Start one on the page Runs")
+        if job is None or others:
+            use = others[0] if others else None
+            self.title.setText("No run" if use is None else f"A run that was started elsewhere: {use}")
+            where = "Open its session on the page Live: it is shown, paused and stopped there"
+            self.figures.setText("Start one on the page Runs" if use is None else where)
             self.bar.setValue(0)
             self.bar.setFormat("")
             return
@@ -101,8 +105,9 @@ class TopBar(QFrame):
         doing = " · ".join(part for part in (job.progress.description, job.progress.figures) if part)
         # Why it waits is more than what it is at.
         said = over or not doing or job.state is JobState.PAUSED
-        self.figures.setText(" ".join((job.message if said else doing).split()))
-        self.figures.setToolTip(job.message)
+        message = "" if job.state is JobState.STOPPED else job.message  # that it is about to stop is no news any more
+        self.figures.setText(" ".join((message if said else doing).split()))
+        self.figures.setToolTip(message)
         share = 1.0 if job.state is JobState.DONE else job.progress.share
         self.bar.setValue(round(share * PROGRESS_STEPS))
         self.bar.setFormat(f"{share:.0%}" if job.progress.total or over else "…")

@@ -213,10 +213,17 @@ class MainWindow(QMainWindow):
     def _watch(self, job: Job) -> None:
         self.log.add("info", f"started: labpgt {' '.join(job.argv)}", job.title)
         job.said.connect(lambda level, text: self._said(job, level, text))
-        job.ended.connect(lambda: self.log.add("info", f"ended: {job.outcome}", job.title))
+        job.ended.connect(lambda: self._ended(job))
         # What a run does now; whoever has chosen another that goes on keeps it.
         if job.session is not None and not self.live.goes_on:
             self.live.show_session(job.session)
+
+    def _ended(self, job: Job) -> None:
+        self.log.add("info", f"ended: {job.outcome}", job.title)
+        if job.session is not None and job.session == self.live.path and not job.session.exists():
+            # It was refused before its first shot: nothing will come, and the next run shall be shown.
+            self.live.close_session()
+            self.live.tell("error", f"{job.title} has taken no shot: {job.message}")
 
     def _said(self, job: Job, level: str, text: str) -> None:
         self.log.add(level, text, job.title)

@@ -19,7 +19,7 @@ from instruments.safety import make_all_safe
 from instruments.spectrum_use import SpectrumUse
 from instruments.tuning import beyond_attenuator, beyond_limits, groups_of
 from labpgt.device import DeviceBase, Setting, checked_drives
-from labpgt.errors import DeviceFault
+from labpgt.errors import DeviceFault, LabpgtError
 from labpgt.events import Flag
 from labpgt.units import unit_of
 from labpgt.validation import validated
@@ -95,6 +95,17 @@ class MagnonicRing(DeviceBase):
                 high = min(high, attenuator.maximum) // attenuator.step * attenuator.step
             found = {"attenuation_db": (low, high), **found}
         return found
+
+    def refusals(self) -> Mapping[str, str]:
+        """Return what the bench's file does not allow, by setting; it is looked at, and no instrument is asked."""
+        try:
+            bench = load_bench(self.config.bench)
+        except LabpgtError as error:
+            return {"bench": str(error)}
+        beyond = (line.partition(" = ") for line in beyond_limits(self.config, bench))
+        found = {key: said.partition(": ")[2] for key, _, said in beyond}
+        misplaced = self._misplaced(bench)
+        return {**found, "bench": "; ".join(misplaced)} if misplaced else found
 
     def open(self) -> None:
         """Connect the instruments, check them, set them up, and turn RF on.

@@ -1,8 +1,9 @@
 """Settings of a magnonic ring on the bench."""
 
+from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class MagnonicRingConfig(BaseModel):
@@ -10,7 +11,11 @@ class MagnonicRingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    bench: str = Field(min_length=1, description="TOML file that describes the instruments, their limits and wiring")
+    bench: str = Field(
+        min_length=1,
+        description="TOML file that describes the instruments, their limits and wiring; kept with its whole path, so "
+        "that a session is resumed on the same bench from any folder",
+    )
     use: Literal["envelope", "spectrum"] = Field(
         "envelope",
         description='"envelope": pulses from waveform memory, the transmitted envelope is read; "spectrum": a list of '
@@ -88,6 +93,11 @@ class MagnonicRingConfig(BaseModel):
         description="symbols of the pilot shot in each capture, which shows drift and that the capture is of what was "
         "sent (spectrum: points of the list, at least 2)",
     )
+
+    @field_validator("bench")
+    @classmethod
+    def _from_any_folder(cls, bench: str) -> str:
+        return str(Path(bench).expanduser().absolute())
 
     @model_validator(mode="after")
     def _two_values_a_window(self) -> Self:

@@ -129,6 +129,14 @@ class Tunable(Protocol):
 
 
 @runtime_checkable
+class Foreseeing(Protocol):
+    """A device that can say before it is opened what opening it would be refused for."""
+
+    def refusals(self) -> Mapping[str, str]:
+        """Return what is wrong, a sentence by the setting's name; nothing is sent to any instrument."""
+
+
+@runtime_checkable
 class Differentiable(Protocol):
     """A reservoir that can be differentiated, for the `backprop` reference only."""
 

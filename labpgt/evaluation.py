@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from labpgt.diagnosis import at_prior, likely_cause
-from labpgt.events import Event, Purpose, RunWarning, ShotsTaken
+from labpgt.events import TEST_SAMPLE, Event, Purpose, RunWarning, ShotsTaken
 from labpgt.losses import Loss
 from labpgt.network import Network
 from labpgt.shots import ShotTaker
@@ -16,9 +16,6 @@ from labpgt.tasks import Dataset
 
 EVALUATION_BLOCK = 64
 """Shots a device call when nothing needs them one by one."""
-
-TEST = 1 << 30
-"""Added to the `sample` of a shot from the test part."""
 
 
 class Measurement(NamedTuple):
@@ -46,7 +43,7 @@ class Evaluator:
 
     def test(self, purpose: Purpose, epoch: int = -1) -> Generator[Event, None, Measurement]:
         """Send every test sample through the device once."""
-        return self._measure(self.data.test_x, self.data.test_y, TEST, purpose, epoch)
+        return self._measure(self.data.test_x, self.data.test_y, TEST_SAMPLE, purpose, epoch)
 
     def after_epoch(self, epoch: int, how: str, running_loss: float) -> Generator[Event, None, dict[str, float]]:
         """Return losses and accuracies, measured as `training.evaluation` says; NaN where the device is not asked.

@@ -42,6 +42,9 @@ class Flag(IntFlag):
 SPOILED = Flag.OVERLOAD | Flag.DRIFT | Flag.OSCILLATION | Flag.TORN
 """Flags of a shot that nothing is learned from."""
 
+TEST_SAMPLE = 1 << 30
+"""Added to the `sample` of a shot from the test part."""
+
 
 class Status(StrEnum):
     """How a run stands. A file that says `RUNNING` while no process writes it is a crashed run."""

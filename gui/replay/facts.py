@@ -8,7 +8,7 @@ from PyQt6.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidg
 
 from gui.replay import words
 from gui.replay.opened import Overview, ShotView
-from labpgt.events import Purpose
+from labpgt.events import TEST_SAMPLE, Purpose
 from labpgt.insight import ParameterPerturbation
 
 _PURPOSES = {
@@ -66,11 +66,17 @@ def _shot(view: ShotView) -> dict[str, str]:
         taken_for += f", epoch {int(row['epoch']) + 1}"
     return {
         "Taken for": taken_for,
-        "Sample": str(int(row["sample"])) if row["sample"] >= 0 else "none: random drive",
+        "Sample": _sample(int(row["sample"])),
         "Time": f"{words.moment(float(row['time']))}\n{float(row['duration']) * 1e3:.3g} ms on the device",
         "Flags": words.flags(int(row["flags"])),
         "Loss": words.number(float(row["loss"]), 6),
     }
+
+
+def _sample(number: int) -> str:
+    if number < 0:
+        return "none: random drive"
+    return f"{number - TEST_SAMPLE} of the test part" if number >= TEST_SAMPLE else str(number)
 
 
 def _pair(view: ShotView, overview: Overview) -> dict[str, str]:

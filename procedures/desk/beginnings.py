@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from labpgt.config import Config, NetworkConfig, TaskConfig
-from labpgt.device import Reservoir
+from labpgt.device import Foreseeing, Reservoir
 from labpgt.errors import LabpgtError
 from labpgt.registry import make_device, registered
 from labpgt.tasks import Dataset, load_dataset
@@ -66,6 +66,8 @@ def refusals(config: Config) -> dict[str, str]:
     except LabpgtError as error:
         return _placed(error, "device.name" if config.device.name.startswith("replay:") else "device")
     with closing(device):
+        if isinstance(device, Foreseeing) and (foreseen := device.refusals()):
+            return {f"device.{setting}": sentence for setting, sentence in foreseen.items()}
         try:
             Trainer(without_layers(config), device, dataset)
         except LabpgtError as error:

@@ -427,6 +427,9 @@ def test_a_configuration_that_is_wrong_is_told_wherever_it_is_found_out(
     (entry,) = window.runs.queue.entries
     until(lambda: entry.standing.over)
     assert entry.why == "bad input: device.n_nodes = -3: must be at least 1"
+    # No session comes of it: the page of live plots waits for none, and shows the next run.
+    assert window.live.path is None
+    assert "has taken no shot" in window.live.banner.text()
     assert entry.why in window.banner.text.text()
     lab.actions["queue.edit"].trigger()
     assert window.runs.form.values()["device"]["n_nodes"] == -3

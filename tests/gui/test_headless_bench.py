@@ -60,6 +60,8 @@ def test_a_run_on_a_bench_that_the_window_was_never_shown(
     qtbot.waitUntil(lambda: lab.rf.state is Rf.ON, timeout=SECONDS)
     assert window.top.rf.text() == "●  RF ON"
     assert f"bench.toml: in use by process {run.pid}" in window.top.rf.toolTip()
+    assert window.top.title.text() == f"A run that was started elsewhere: process {run.pid} at bench.toml"
+    assert not lab.actions["run.stop"].isEnabled()
     assert lab.rf.unsettled == [], "closing the window leaves it alone"
     lab.actions["rf.off"].trigger()
     qtbot.waitUntil(lambda: not tried.rf_on, timeout=SECONDS)
@@ -67,6 +69,7 @@ def test_a_run_on_a_bench_that_the_window_was_never_shown(
     assert run.returncode in (3, 4)  # its last call met a dark ring, or it stopped before
     qtbot.waitUntil(lambda: lab.rf.state is Rf.NO_BENCH, timeout=SECONDS)
     assert not tried.rf_on
+    assert window.top.title.text() == "No run"
     assert locks.in_use() == []
     with Session(session) as recorded:
         assert recorded.status in (Status.ABORTED, Status.FAILED)

@@ -10,6 +10,7 @@ from instruments.magnonic_ring import MagnonicRing
 from labpgt.device import Flagging, Recoverable, Reservoir, Tunable
 from labpgt.errors import DeviceFault, InputError
 from labpgt.events import Flag
+from labpgt.registry import complete_settings
 from tests.instruments.benches import TriedBench, expected
 
 SYMBOLS = 6
@@ -145,6 +146,31 @@ def test_a_wrong_drive_is_refused_before_anything_is_sent(bench: TriedBench) -> 
         assert ring.forward(np.zeros((0, 3))).shape == (0, 3, 4)
         assert not bench.sent
         assert bench.rf_on, "a wrong drive is no fault of the device"
+
+
+def test_what_the_bench_s_file_does_not_allow_is_known_before_it_is_opened(
+    bench: TriedBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bench.ring().refusals() == {}
+    assert bench.ring(power_dbm=20, carrier_hz=7e9, attenuation_db=3).refusals() == {
+        "power_dbm": "the bench's limit is 10 dBm",
+        "carrier_hz": "the bench's limits are 2000000000 to 6000000000 Hz",
+        "attenuation_db": "the bench's limits are 4 to 90 dB",
+    }
+    assert not bench.sent
+    monkeypatch.chdir(tmp_path)
+    nowhere = MagnonicRing(False, bench="nowhere.toml")
+    assert f"bench {tmp_path / 'nowhere.toml'}: cannot be read" in nowhere.refusals()["bench"]
+    loop = Loopback(False, bench=str(bench.path), encoding="phase", duty=1.0)
+    assert "attenuator" in loop.refusals()["bench"]
+
+
+def test_a_bench_is_the_same_one_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = str(tmp_path / "bench.toml")
+    assert complete_settings("magnonic-ring", {"bench": "bench.toml"})["bench"] == whole
+    monkeypatch.chdir("/")
+    assert complete_settings("magnonic-ring", {"bench": whole})["bench"] == whole
 
 
 def test_every_bad_input_is_told_at_once_and_before_rf(bench: TriedBench) -> None:

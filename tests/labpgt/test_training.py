@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from labpgt.errors import DeviceFault, InputError, LabpgtError
-from labpgt.evaluation import TEST
-from labpgt.events import Measured, Purpose, RunStarted, RunStopped, Status, StepDone
+from labpgt.events import TEST_SAMPLE, Measured, Purpose, RunStarted, RunStopped, Status, StepDone
 from labpgt.tasks import load_dataset
 from labpgt.training import Trainer
 from simulators.echo_state import EchoStateRing
@@ -204,9 +203,9 @@ def test_each_sample_is_trained_on_once_an_epoch_and_in_another_order_the_next()
 def test_evaluation_measures_the_parts_it_says() -> None:
     run = train(configured(training=FULL))
     rows = run.shots_for(Purpose.EVALUATION)
-    is_test = rows["sample"] >= TEST
+    is_test = rows["sample"] >= TEST_SAMPLE
     assert rows["sample"][~is_test].tolist() == list(range(120))
-    assert (rows["sample"][is_test] - TEST).tolist() == list(range(30))
+    assert (rows["sample"][is_test] - TEST_SAMPLE).tolist() == list(range(30))
     assert rows[~is_test]["loss"].mean() == pytest.approx(run.epochs["train_loss"][0], rel=1e-12)
     assert rows[is_test]["loss"].mean() == pytest.approx(run.epochs["test_loss"][0], rel=1e-12)
     # The outputs again from the recorded responses, in numpy.

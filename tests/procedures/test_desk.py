@@ -20,6 +20,7 @@ from procedures.desk.estimate import Estimator
 from procedures.desk.forms import check, checked, device, devices, presets
 from procedures.desk.service import Service
 from simulators.echo_state import EchoStateRing
+from simulators.virtual_bench.bench import VirtualBench
 from tests.runs import SMALL, configured, record
 
 COUNTS = ["training_shots", "calibration_shots", "baseline_shots", "evaluation_shots", "total_shots", "steps"]
@@ -149,6 +150,22 @@ def test_what_a_run_would_refuse_is_told_before(
         Estimator().estimate(checked(config))
 
 
+def write_bench(path: Path) -> None:
+    """Write the file of a bench that is not there any more."""
+    with VirtualBench("loopback") as bench:
+        path.write_text(bench.config_text())
+
+
+def test_what_a_bench_does_not_allow_is_told_before(folder: Path) -> None:
+    write_bench(folder / "bench.toml")
+    config = small()
+    config["device"] = {"name": "loopback", "bench": "bench.toml", "n_nodes": 4, "power_dbm": 39.0}
+    found = check(config, refusals)
+    assert found["problems"] == {"device.power_dbm": "the bench's limit is 10 dBm"}
+    config["device"]["bench"] = "nowhere.toml"
+    assert list(check(config, refusals)["problems"]) == ["device.bench"]
+
+
 def test_presets_can_be_used_as_they_are() -> None:
     found = {preset["name"]: preset for preset in presets()}
     assert from_toml_text(found["defaults"]["toml"]) == Config()
@@ -203,10 +220,11 @@ def test_what_is_too_large_is_not_tried(
 
 def test_an_instrument_is_never_opened_but_looked_up(folder: Path) -> None:
     config = small(session={"file": "sessions/next.h5"})
-    config["device"] = {"name": "magnonic-ring", "bench": "nowhere.toml", "n_nodes": 5}
+    write_bench(folder / "bench.toml")
+    config["device"] = {"name": "loopback", "bench": "bench.toml", "n_nodes": 5}
     found = Estimator().estimate(checked(config))
     assert (found["seconds"], found["per_shot_s"]) == (None, None)
-    assert found["how"] == "the time is not known: no ended run of magnonic-ring with 4 symbols is in sessions"
+    assert found["how"] == "the time is not known: no ended run of loopback with 4 symbols is in sessions"
     assert found["training_shots"] == 240
     (folder / "sessions").mkdir()
     (folder / "sessions" / "foreign.h5").write_text("not HDF5")
@@ -214,7 +232,7 @@ def test_an_instrument_is_never_opened_but_looked_up(folder: Path) -> None:
     last = record(Config.model_validate(config), folder / "sessions" / "last.h5", ring)
     record(configured(training={"max_shots": 16}), folder / "sessions" / "other.h5")
     found = Estimator().estimate(checked(config))
-    assert "the last run of magnonic-ring with 4 symbols, last.h5" in found["how"]
+    assert "the last run of loopback with 4 symbols, last.h5" in found["how"]
     assert found["per_shot_s"] > last.results["device_s"] / found["total_shots"]
 
 

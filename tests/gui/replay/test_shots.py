@@ -11,9 +11,9 @@ from PyQt6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from gui.lab import Lab
-from gui.replay import ReplayPage
+from gui.replay import ReplayPage, facts
 from gui.replay.opened import Choice
-from labpgt.events import Purpose
+from labpgt.events import TEST_SAMPLE, Purpose
 from labpgt.insight import difference_noise
 from labpgt.session import Session
 
@@ -112,6 +112,7 @@ def test_everything_about_a_shot_is_told(page: ReplayPage, opened: Callable[[str
     told = page.shots.facts.value
     assert told("Taken for") == "training, epoch 1"
     assert told("Sample") == str(minus["sample"])
+    assert facts._sample(TEST_SAMPLE + 15) == "15 of the test part"
     assert told("Flags") == "none"
     assert told("Half") == f"−; the other is shot {plus['index']}"
     assert told("Loss") == f"{minus['loss']:.6g}"
