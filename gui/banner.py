@@ -9,15 +9,17 @@ from gui.theme import Theme
 _SHAPES = {"info": "i", "warning": "▲", "error": "✖"}
 _ROLES = {"info": "accent", "warning": "warn", "error": "error"}
 _LONGEST = 600
+_MOST_ERRORS = 2
 
 
 class Banner(QFrame):
-    """Shows the last message until it is closed or another one comes."""
+    """Shows the last message, and what went wrong before it, until it is closed."""
 
     def __init__(self, actions: Actions, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(parent, objectName="banner")
         self._theme = theme
         self._level = "info"
+        self._errors: list[str] = []
         self.text = QLabel(objectName="banner.text")
         self.text.setWordWrap(True)
         self.text.setTextFormat(Qt.TextFormat.PlainText)
@@ -33,9 +35,17 @@ class Banner(QFrame):
 
     def tell(self, level: str, text: str) -> None:
         """Show a message."""
-        self._level = level
+        if self.isHidden():
+            self._errors = []  # somebody has seen them
         short = text if len(text) <= _LONGEST else text[:_LONGEST] + " … (the whole of it is in the log)"
-        self.text.setText(f"{_SHAPES[level]}  {short}")
+        line = f"{_SHAPES[level]}  {short}"
+        before = [error for error in self._errors if error != line]
+        if level == "error":
+            self._errors = [*before, line][-_MOST_ERRORS:]
+        # An error stays though something harmless comes after it: RF may be on.
+        lines = self._errors if level == "error" else [*before, line]
+        self._level = "error" if self._errors else level
+        self.text.setText("\n".join(lines))
         self._paint()
         self.show()
 

@@ -50,6 +50,8 @@ class Watched(QObject):
         self.bench = bench
         self.wanted = True
         """Whether somebody wants it to be watched; one that is in use, or being turned off, is watched anyhow."""
+        self.let_go = False
+        """Whether somebody has said that it need not be, though its RF may be on."""
         self._signature = _signature(bench)
         self._found: dict[Sentinel, dict[str, Any]] = {}
         self._pending: set[Sentinel] = set()
@@ -74,6 +76,11 @@ class Watched(QObject):
         return next((str(found["in_use"]) for found in self._found.values() if found.get("in_use")), None)
 
     @property
+    def has_file(self) -> bool:
+        """Whether the bench's file is there."""
+        return self._signature is not None
+
+    @property
     def known(self) -> bool:
         """Whether it has been heard how it stands, or why that cannot be."""
         return bool(self._found[self._now])
@@ -86,7 +93,7 @@ class Watched(QObject):
     @property
     def problems(self) -> list[str]:
         """What went wrong in looking."""
-        gone = [] if self._signature is not None else ["its file is gone; the addresses that it had are used"]
+        gone = [] if self.has_file else ["its file is gone; the addresses that it had are used"]
         return [*gone, *map(str, self._found[self._now].get("problems", []))]
 
     def turn_off(self) -> None:
@@ -222,14 +229,15 @@ class RfControl(QObject):
 
     def watch_over(self, bench: Path) -> None:
         """Keep a sentinel for this bench from now on."""
-        self._watch(bench.resolve()).wanted = True
+        watched = self._watch(bench.resolve())
+        watched.wanted, watched.let_go = True, False
         self.changed.emit()
 
     def leave(self, bench: Path) -> None:
         """Watch over this bench no longer than it is in use, its RF is on, or RF OFF is at it."""
         watched = self._watched.get(bench.resolve())
         if watched is not None:
-            watched.wanted = False
+            watched.wanted, watched.let_go = False, True
             self._changed(watched)
 
     def turn_off(self) -> None:
@@ -309,7 +317,9 @@ class RfControl(QObject):
 
     def _needed(self, watched: Watched) -> bool:
         used = watched.in_use or any(use.file == watched.bench for use in self._uses)
-        undecided = watched.pending or not watched.known or watched.rf == "on"
+        # Where the file is gone too, nobody will ever know.
+        doubtful = watched.rf == "on" or (watched.rf != "off" and watched.has_file and not watched.let_go)
+        undecided = watched.pending or not watched.known or doubtful
         return bool(watched.wanted or used or undecided or self._again.isActive())
 
     def _changed(self, watched: Watched) -> None:

@@ -1,6 +1,6 @@
 """The list of everything that can be done, with its shortcut."""
 
-from PyQt6.QtCore import Qt
+from PyQt6.QtCore import QSize, Qt
 from PyQt6.QtGui import QKeySequence
 from PyQt6.QtWidgets import QDialog, QLineEdit, QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
 
@@ -48,7 +48,9 @@ class Shortcuts(QDialog):
         box.addWidget(self.list)
         self.search.textChanged.connect(self._narrow)
         em = self.fontMetrics().horizontalAdvance("m")
-        self.resize(em * 70, em * 42)
+        whole = self.screen()
+        room = QSize(em * 70, em * 42) if whole is None else whole.availableGeometry().size() * 0.9
+        self.resize(QSize(em * 70, em * 42).boundedTo(room))
 
     def _narrow(self, text: str) -> None:
         for row in range(self.list.topLevelItemCount()):

@@ -20,6 +20,7 @@ from gui.jobs import Jobs, JobState
 from gui.lab import Lab
 from gui.rf import Rf, RfControl
 from gui.window import MainWindow
+from labpgt.locks import Use
 from tests.gui.test_jobs import ENDLESS, start
 
 
@@ -193,6 +194,29 @@ def test_old_addresses_are_let_go_when_nobody_has_been_there_for_long(
         busy.says("off")
     assert [each.closed for each in Told.made] == [True, True, False]
     assert rf.state is Rf.OFF
+
+
+def test_a_bench_of_others_that_cannot_be_reached_any_more_stays_in_doubt_until_somebody_lets_go_of_it(
+    rf: RfControl, bench: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uses = [Use(os.getpid(), os.getpid(), bench, {})]
+    monkeypatch.setattr(module, "in_use", lambda: list(uses))
+    qtbot.waitUntil(lambda: rf.benches == [bench])
+    Told.made[-1].says("unknown")
+    uses.clear()
+    QTest.qWait(3 * module.USES_MS)
+    assert rf.state is Rf.IN_DOUBT
+    bench.unlink()  # then nobody will ever know
+    qtbot.waitUntil(lambda: rf.state is Rf.NO_BENCH)
+    bench.touch()
+    uses.append(Use(os.getpid(), os.getpid(), bench, {}))
+    qtbot.waitUntil(lambda: rf.benches == [bench])
+    Told.made[-1].says("unknown")
+    uses.clear()
+    QTest.qWait(3 * module.USES_MS)
+    assert rf.state is Rf.IN_DOUBT
+    rf.leave(bench)
+    assert rf.state is Rf.NO_BENCH
 
 
 DEAF_AT_FIRST = """
