@@ -44,6 +44,7 @@ class LogModel(QAbstractTableModel):
         self._new: deque[Line] = deque(maxlen=MOST)
         self._file = RotatingFileHandler(file, maxBytes=_FILE_BYTES, backupCount=1, encoding="utf-8", delay=True)
         self._file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+        self._open = True
         self._timer = QTimer(self)
         self._timer.setInterval(SHOW_MS)
         self._timer.timeout.connect(self.take_in)
@@ -53,7 +54,8 @@ class LogModel(QAbstractTableModel):
     def add(self, level: int, source: str, text: str) -> None:
         """Add a line; it is in the file at once, and in the window soon."""
         self._new.append(Line(time.time(), level, source, text))
-        self._file.handle(logging.LogRecord(source, level, "", 0, text, None, None))
+        if self._open:  # a closed handler would open its file again
+            self._file.handle(logging.LogRecord(source, level, "", 0, text, None, None))
 
     def take_in(self) -> None:
         """Show what was added."""
@@ -81,6 +83,7 @@ class LogModel(QAbstractTableModel):
     def close(self) -> None:
         """Close the file."""
         self._timer.stop()
+        self._open = False
         self._file.close()
 
     def line(self, row: int) -> Line:

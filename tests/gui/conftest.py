@@ -9,7 +9,8 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from PyQt6.QtWidgets import QApplication
+from PyQt6.QtCore import QCoreApplication, QEvent
+from PyQt6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from gui import jobs
@@ -32,6 +33,12 @@ def _quick_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs are copies of a process that has imported everything, where that can be; see `started_anew`."""
     if forked.POSSIBLE:
         monkeypatch.setattr(jobs, "_started", _forked)
+
+
+def delete(window: QWidget) -> None:
+    """Have Qt delete a window with all that is in it: each that stays makes the next ones slower."""
+    window.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
 
 @pytest.fixture
@@ -57,6 +64,7 @@ def window(lab: Lab, qtbot: QtBot) -> Iterator[MainWindow]:
         window.activateWindow()
     yield window
     window.leave()
+    delete(window)
 
 
 @pytest.fixture

@@ -221,14 +221,14 @@ def test_what_is_too_large_is_not_tried(
 def test_an_instrument_is_never_opened_but_looked_up(folder: Path) -> None:
     config = small(session={"file": "sessions/next.h5"})
     write_bench(folder / "bench.toml")
-    config["device"] = {"name": "loopback", "bench": "bench.toml", "n_nodes": 5}
+    config["device"] = {"name": "loopback", "bench": "bench.toml", "n_nodes": 6}
     found = Estimator().estimate(checked(config))
     assert (found["seconds"], found["per_shot_s"]) == (None, None)
     assert found["how"] == "the time is not known: no ended run of loopback with 4 symbols is in sessions"
     assert found["training_shots"] == 240
     (folder / "sessions").mkdir()
     (folder / "sessions" / "foreign.h5").write_text("not HDF5")
-    ring = EchoStateRing(n_nodes=5, ring_nodes=5)
+    ring = EchoStateRing(n_nodes=6, ring_nodes=6)
     last = record(Config.model_validate(config), folder / "sessions" / "last.h5", ring)
     record(configured(training={"max_shots": 16}), folder / "sessions" / "other.h5")
     found = Estimator().estimate(checked(config))
