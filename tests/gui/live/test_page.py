@@ -117,8 +117,11 @@ def test_a_finished_run_is_shown_in_every_plot(page: LivePage, finished: Path, q
 
 def test_a_run_is_watched_while_it_goes(page: LivePage, qtbot: QtBot, lab: Lab, tmp_path: Path) -> None:
     path = tmp_path / "run.h5"
-    words = ["train", "--device", "echo-state-ring", "--set", "training.estimator=node", "--out", str(path), "--json"]
-    job = lab.jobs.start("node run", [*words, "--set", "training.epochs=3", "--set", "training.baseline=false"])
+    # A device that takes its time: however slow the window is here, it is drawn more than once.
+    words = ["train", "--device", "tests.paced:PacedRing", "--set", "training.estimator=node", "--out", str(path)]
+    job = lab.jobs.start(
+        "node run", [*words, "--json", "--set", "training.epochs=3", "--set", "training.baseline=false"]
+    )
     page.show_session(path)
     qtbot.waitUntil(lambda: page.run.n_steps > 0, timeout=60_000)
     qtbot.waitUntil(lambda: page.run.status is Status.SUCCESS, timeout=60_000)
@@ -126,7 +129,7 @@ def test_a_run_is_watched_while_it_goes(page: LivePage, qtbot: QtBot, lab: Lab, 
     assert job.exit_code == 0
     assert page.run.training_shots == job.report["shots"]
     assert page.run.picture.steps.rows == page.run.n_steps
-    assert page.drawn > 3
+    assert page.drawn > 1
     assert page.run.recent is not None
     assert "No gradient angle" in _note(page, "angle", lab)
 
