@@ -33,8 +33,8 @@ if sys.argv[2] == "deaf":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 lock = Locks(**json.loads(sys.argv[1]))
 lock.take(0.0, os.getpid())
-print("has it", flush=True)
 try:
+    print("has it", flush=True)
     time.sleep(100)
 except KeyboardInterrupt:
     lock.free()

@@ -1,8 +1,11 @@
 """What is done with a recorded run, by real processes, and how that is told."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from PyQt6.QtWidgets import QCheckBox, QFileDialog
 
 from gui.jobs import Job, JobState
@@ -33,6 +36,7 @@ def test_an_aborted_run_is_resumed_and_then_verified(
     assert page.work.outcome.text().startswith(f"✔ verified: {shots} shots reproduced bit for bit")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="no such signals here")
 def test_a_run_is_exported_and_files_are_not_replaced_unasked(
     page: ReplayPage, opened: Callable[[str], Path], sessions: Path, until: Until, lab: Lab, tmp_path: Path
 ) -> None:
@@ -54,8 +58,10 @@ def test_a_run_is_exported_and_files_are_not_replaced_unasked(
     (tmp_path / "there").mkdir()
     dialog.fileSelected.emit(str(tmp_path / "there"))
     dialog.reject()
-    # What takes long can be stopped.
+    # What takes long can be stopped: this one is held, lest it be done before.
+    os.kill(page.work.job.pid, signal.SIGSTOP)
     lab.actions["replay.stop"].trigger()
+    os.kill(page.work.job.pid, signal.SIGCONT)
     until(lambda: page.work.job.state.over)
     assert page.work.outcome.text() == "■ export pgt.h5: stopped"
     assert list((tmp_path / "there").iterdir()) == []
