@@ -115,6 +115,10 @@ def _end(text: str, exit_code: int) -> NoReturn:
 
 def script() -> None:
     """What the command `labpgt` does: `main`, and no signal changes the exit code while the interpreter ends."""
+    if for_programs() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell lets what a script starts in the background ignore Ctrl-C. That is meant for the window, if at all: an
+        # interrupt of what the window has started comes from its Stop.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
     finally:

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -15,6 +16,9 @@ os.environ.setdefault("PYVISA_LIBRARY", "@py")
 # Dozens of processes import the same modules: compiled once, whatever the environment says.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# A shell lets what it starts in the background, and so all that the tests start, ignore Ctrl-C, of which tests are.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -240,3 +240,21 @@ def test_a_strangers_package_is_refused_and_named(tmp_path: Path) -> None:
     assert f"labpgt's package 'instruments' was expected in {ROOT}" in done.stderr
     assert "off PYTHONPATH" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+HEEDS = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+from procedures import cli
+cli.main = lambda: print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+cli.script()
+"""
+
+
+@pytest.mark.parametrize("by_a_program", [True, False])
+def test_what_a_window_started_in_the_background_has_started_heeds_its_stop(
+    by_a_program: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by_a_program:
+        monkeypatch.setenv("LABPGT_PROGRESS", "json")
+    assert python(HEEDS, folder).stdout.strip() == str(by_a_program)
