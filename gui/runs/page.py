@@ -35,6 +35,7 @@ from gui.runs.sweep import SweepDialog
 from labpgt.errors import LabpgtError
 
 _NO_PRESET = "Presets…"
+_CHECKING = "Checking before it goes into the queue…"
 
 
 class RunsPage(QWidget):
@@ -333,17 +334,18 @@ class RunsPage(QWidget):
         ask(self, doing, named_in(entry.config), lambda _names: self._add_allowed(entry, next_one=next_one))
 
     def _add_allowed(self, entry: Entry, *, next_one: bool) -> None:
-        times_held = self.queue.times_held
+        times_held, before = self.queue.times_held, self.told.text()
 
         def answered(problems: dict[int, dict[str, str]], why: str) -> None:
             self._starting.remove(asked)
+            if self.told.text() == _CHECKING:
+                self.told.setText(before)
             if problems:
                 self.checker.take(problems[0])
                 self._next()
                 return
             if why:
                 self._lab.notice("warning", f"the run was not checked before its start ({why}); it checks itself")
-            self._checked()
             self.queue.add([entry], next_one=next_one)
             self.panel.select(entry)
             if next_one and self.queue.times_held == times_held:  # RF OFF, and whoever else holds it, comes first
@@ -351,7 +353,7 @@ class RunsPage(QWidget):
 
         asked = CheckedOneByOne(self._lab.desk, [entry.config], answered)
         self._starting.append(asked)
-        self._tell("Checking before it goes into the queue…", wrong=False)
+        self.told.setText(_CHECKING)
         asked.begin()
 
 
