@@ -49,12 +49,17 @@ class Told(QObject):
         self.turned_off.emit({"off": not problems, "problems": list(problems), "took_s": 0.01})
 
 
-@pytest.fixture(autouse=True)
-def _told(monkeypatch: pytest.MonkeyPatch) -> None:
+def tell(monkeypatch: pytest.MonkeyPatch, *often: str) -> None:
+    """Have sentinels say what they are told to, and the control look often."""
     Told.made = []
     monkeypatch.setattr(module, "Sentinel", Told)
-    monkeypatch.setattr(module, "AGAIN_MS", 5)
-    monkeypatch.setattr(module, "FILE_MS", 5)
+    for name in often:
+        monkeypatch.setattr(module, name, 5)
+
+
+@pytest.fixture(autouse=True)
+def _told(monkeypatch: pytest.MonkeyPatch) -> None:
+    tell(monkeypatch, "AGAIN_MS", "FILE_MS")
 
 
 @pytest.fixture

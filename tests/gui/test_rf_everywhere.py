@@ -17,7 +17,7 @@ from gui.rf import Rf, RfControl
 from gui.window import MainWindow
 from labpgt import locks
 from labpgt.locks import Locks
-from tests.gui.test_rf import Told, texts
+from tests.gui.test_rf import Told, tell, texts
 
 SLEEPER = "import time; time.sleep(60)"
 posix = pytest.mark.skipif(os.name != "posix", reason="a run is asked by a signal")
@@ -25,10 +25,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="a run is asked by a signa
 
 @pytest.fixture(autouse=True)
 def _told(monkeypatch: pytest.MonkeyPatch) -> None:
-    Told.made = []
-    monkeypatch.setattr(module, "Sentinel", Told)
-    monkeypatch.setattr(module, "AGAIN_MS", 5)
-    monkeypatch.setattr(module, "USES_MS", 5)
+    tell(monkeypatch, "AGAIN_MS", "USES_MS")
 
 
 @pytest.fixture
